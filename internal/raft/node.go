@@ -1,0 +1,327 @@
+package raft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// ErrDropped says that a proposal was not taken and is in no log: there is no
+// leader, leadership is being handed over, or too much is uncommitted.
+var ErrDropped = raft.ErrProposalDropped
+
+// Limits of one member. They bound memory, and are what upstream's members
+// expect of a peer.
+const (
+	maxMessageBytes     = 1 << 20  // entries in one append message
+	maxApplyBytes       = 8 << 20  // entries handed out to be applied at once
+	maxUncommittedBytes = 64 << 20 // entries a leader accepts ahead of the quorum
+	maxInflightMessages = 512      // append messages on their way to one peer
+	maxInflightBytes    = 64 << 20
+)
+
+// Config is what a Node starts from.
+type Config struct {
+	// ID is this member; it is not 0.
+	ID uint64
+	// ElectionTicks and HeartbeatTicks are timeouts, counted in calls of Tick.
+	ElectionTicks, HeartbeatTicks int
+	// PreVote asks the others before a term is begun.
+	PreVote bool
+	// PrevIndex and PrevTerm are the entry before the first of Entries.
+	PrevIndex, PrevTerm uint64
+	// Entries is the log as it was read from disk; the Node keeps the slice.
+	Entries []*raftpb.Entry
+	// HardState is the last one on disk, nil for none.
+	HardState *raftpb.HardState
+	// Applied is the last entry the store has taken in, and ConfState the
+	// configuration at that entry.
+	Applied   uint64
+	ConfState *raftpb.ConfState
+	// Logger receives what the library has to say; nil drops it.
+	Logger raft.Logger
+}
+
+// Append is a task for the disk: write Entries, then HardState, in that order
+// and in one batch; sync if MustSync; then hand it back to Appended. Tasks are
+// done in the order they were given out, and none may be left out.
+type Append struct {
+	Entries   []*raftpb.Entry
+	HardState *raftpb.HardState // nil when unchanged
+	// MustSync says that somebody waits for this to be durable.
+	MustSync bool
+
+	responses []*raftpb.Message
+}
+
+// Apply is a task for the state machine: apply Entries, in order, then hand it
+// back to Applied.
+type Apply struct {
+	Entries []*raftpb.Entry
+
+	responses []*raftpb.Message
+}
+
+// Index of the last entry of the task.
+func (a *Apply) Index() uint64 { return a.Entries[len(a.Entries)-1].GetIndex() }
+
+// Read is an answered read barrier: whoever asked with ID may read once Index
+// has been applied.
+type Read struct {
+	ID    uint64
+	Index uint64
+}
+
+// Output is the work that Ready hands out.
+type Output struct {
+	Appends []*Append
+	Applies []*Apply
+	// Send goes to other members. The messages are kept by nobody else.
+	Send  []*raftpb.Message
+	Reads []Read
+}
+
+// Status is a member's view of the consensus.
+type Status struct {
+	Leader uint64 // 0 for none
+	Term   uint64
+	Commit uint64
+	// Applied is the last entry acknowledged by Applied.
+	Applied  uint64
+	IsLeader bool
+}
+
+// Node is one member's raft. See the package comment for who owns it.
+type Node struct {
+	id      uint64
+	raw     *raft.RawNode
+	log     *Log
+	gate    gate
+	conf    *raftpb.ConfState // in force, as of applied
+	applied uint64
+	// appliedTerm is the term of the last applied entry: a leader may answer
+	// read barriers only once it is its own term.
+	appliedTerm uint64
+	ready       []*raftpb.Message // messages that passed the gate after a sync
+}
+
+// New builds a Node. It refuses a log that cannot belong to the applied state:
+// whoever calls it has checked the store and the log against each other, so
+// such an error means that one of them was lost.
+func New(c Config) (*Node, error) {
+	if c.ID == 0 {
+		return nil, errors.New("raft: member id is 0")
+	}
+	log := newLog(c.PrevIndex, c.PrevTerm, c.Entries)
+	hard := &raftpb.HardState{}
+	if c.HardState != nil {
+		hard = proto.Clone(c.HardState).(*raftpb.HardState)
+	}
+	// A HardState that only moves Commit needs no sync, so the store may be
+	// ahead of the one on disk. What was applied was committed.
+	if hard.GetCommit() < c.Applied {
+		hard.Commit = proto.Uint64(c.Applied)
+	}
+	if hard.GetCommit() > log.last() {
+		return nil, fmt.Errorf("raft: commit index %d is above the last entry %d: the log was lost", hard.GetCommit(), log.last())
+	}
+	if c.Applied < c.PrevIndex {
+		return nil, fmt.Errorf("raft: applied index %d is below the log, which begins after %d", c.Applied, c.PrevIndex)
+	}
+	appliedTerm, err := log.Term(c.Applied)
+	if err != nil {
+		return nil, fmt.Errorf("raft: applied index %d: %w", c.Applied, err)
+	}
+	log.hardState = hard
+	log.confState = c.ConfState
+	if log.confState == nil {
+		log.confState = &raftpb.ConfState{}
+	}
+	logger := c.Logger
+	if logger == nil {
+		logger = discard{}
+	}
+	raw, err := raft.NewRawNode(&raft.Config{
+		ID:                        c.ID,
+		ElectionTick:              c.ElectionTicks,
+		HeartbeatTick:             c.HeartbeatTicks,
+		Storage:                   log,
+		Applied:                   c.Applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             maxMessageBytes,
+		MaxCommittedSizePerReady:  maxApplyBytes,
+		MaxUncommittedEntriesSize: maxUncommittedBytes,
+		MaxInflightMsgs:           maxInflightMessages,
+		MaxInflightBytes:          maxInflightBytes,
+		CheckQuorum:               true,
+		PreVote:                   c.PreVote,
+		StepDownOnRemoval:         true,
+		Logger:                    logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raft: %w", err)
+	}
+	return &Node{
+		id:          c.ID,
+		raw:         raw,
+		log:         log,
+		gate:        gate{synced: c.HardState.GetTerm()},
+		conf:        log.confState,
+		applied:     c.Applied,
+		appliedTerm: appliedTerm,
+	}, nil
+}
+
+// Tick moves the logical clock.
+func (n *Node) Tick() { n.raw.Tick() }
+
+// Campaign begins an election now. A member that is the only voter calls it as
+// soon as it knows that it is.
+func (n *Node) Campaign() error { return n.raw.Campaign() }
+
+// Propose offers entries for the log as one batch: all are taken or, with
+// ErrDropped, none is and none ever will be.
+func (n *Node) Propose(entries []*raftpb.Entry) error {
+	return n.raw.Step(&raftpb.Message{
+		Type:    raftpb.MsgProp.Enum(),
+		From:    proto.Uint64(n.id),
+		Entries: entries,
+	})
+}
+
+// ReadIndex asks for a read barrier under id. It returns false when none can
+// be had at present: no leader is known, or this leader has not yet applied an
+// entry of its own term. The caller asks again later, under a fresh id.
+func (n *Node) ReadIndex(id uint64) bool {
+	s := n.Status()
+	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term) {
+		return false
+	}
+	n.raw.ReadIndex(binary.BigEndian.AppendUint64(make([]byte, 0, 8), id))
+	return true
+}
+
+// Alone says that this member leads, that it is the only voter and that it has
+// applied an entry of its own term. Whatever has been acknowledged to anybody
+// has then been applied here, so its applied state may be read without a
+// barrier. It ends no later than the entry that adds a voter is applied.
+func (n *Node) Alone() bool {
+	if !n.SoleVoter() {
+		return false
+	}
+	s := n.Status()
+	return s.IsLeader && n.appliedTerm == s.Term
+}
+
+// SoleVoter says that this member alone is the quorum. It may then campaign at
+// once: nobody else could.
+func (n *Node) SoleVoter() bool {
+	v := n.conf.GetVoters()
+	return len(v) == 1 && v[0] == n.id && len(n.conf.GetVotersOutgoing()) == 0
+}
+
+// Ready hands out all work there is. It returns nothing once the Node waits
+// for tasks to come back, for time, or for messages.
+func (n *Node) Ready() Output {
+	var out Output
+	out.Send, n.ready = n.ready, nil
+	for n.raw.HasReady() {
+		rd := n.raw.Ready()
+		for _, m := range rd.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				out.Appends = append(out.Appends, newAppend(m))
+			case raft.LocalApplyThread:
+				out.Applies = append(out.Applies, &Apply{Entries: m.GetEntries(), responses: m.GetResponses()})
+			default:
+				out.Send = n.gate.pass(out.Send, []*raftpb.Message{m})
+			}
+		}
+		for _, r := range rd.ReadStates {
+			out.Reads = append(out.Reads, Read{ID: binary.BigEndian.Uint64(r.RequestCtx), Index: r.Index})
+		}
+	}
+	return out
+}
+
+func newAppend(m *raftpb.Message) *Append {
+	a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), MustSync: len(m.GetResponses()) > 0}
+	if m.Term != nil {
+		a.HardState = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+	}
+	return a
+}
+
+// Appended takes back a task whose batch is written, and synced if it had to
+// be.
+func (n *Node) Appended(a *Append) error {
+	n.log.append(a.Entries)
+	if a.MustSync && a.HardState != nil {
+		n.ready = n.gate.open(n.ready, a.HardState.GetTerm())
+	}
+	for _, m := range a.responses {
+		if m.GetTo() != n.id {
+			n.ready = n.gate.pass(n.ready, []*raftpb.Message{m})
+			continue
+		}
+		if err := n.raw.Step(m); err != nil {
+			return fmt.Errorf("raft: append response: %w", err)
+		}
+	}
+	return nil
+}
+
+// Applied takes back a task whose entries are applied. changes are the
+// configuration changes among them as the state machine decided them, in order
+// and one for every such entry: one that it refused has node id 0. The
+// configuration after them is returned, nil if there was no change.
+func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfState, error) {
+	var conf *raftpb.ConfState
+	for _, c := range changes {
+		conf = n.raw.ApplyConfChange(c)
+	}
+	last := a.Entries[len(a.Entries)-1]
+	if last.GetIndex() <= n.applied {
+		return nil, fmt.Errorf("raft: entry %d applied twice", last.GetIndex())
+	}
+	n.applied, n.appliedTerm = last.GetIndex(), last.GetTerm()
+	for _, m := range a.responses {
+		if err := n.raw.Step(m); err != nil {
+			return nil, fmt.Errorf("raft: apply response: %w", err)
+		}
+	}
+	if conf != nil {
+		slices.Sort(conf.Voters)
+		slices.Sort(conf.Learners)
+		n.conf = conf
+	}
+	return conf, nil
+}
+
+// Compact forgets the entries up to index, or up to what has been applied if
+// that is less.
+func (n *Node) Compact(index uint64) { n.log.compact(min(index, n.applied)) }
+
+// LogBytes is the memory that the log holds, and First the index of its first
+// entry.
+func (n *Node) LogBytes() int64 { return n.log.Bytes() }
+
+// First is the index of the first entry that is kept.
+func (n *Node) First() uint64 { return n.log.prevIndex + 1 }
+
+// Status reports where the consensus stands.
+func (n *Node) Status() Status {
+	s := n.raw.BasicStatus()
+	return Status{
+		Leader:   s.Lead,
+		Term:     s.HardState.GetTerm(),
+		Commit:   s.HardState.GetCommit(),
+		Applied:  n.applied,
+		IsLeader: s.RaftState == raft.StateLeader,
+	}
+}
