@@ -184,6 +184,15 @@ func (n *Node) Tick() { n.raw.Tick() }
 // soon as it knows that it is.
 func (n *Node) Campaign() error { return n.raw.Campaign() }
 
+// CampaignAlone begins an election if this member is the only voter and does
+// not lead or stand yet: nobody else could.
+func (n *Node) CampaignAlone() error {
+	if !n.SoleVoter() || n.raw.BasicStatus().RaftState != raft.StateFollower {
+		return nil
+	}
+	return n.Campaign()
+}
+
 // Propose offers entries for the log as one batch: all are taken or, with
 // ErrDropped, none is and none ever will be.
 func (n *Node) Propose(entries []*raftpb.Entry) error {

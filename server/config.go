@@ -1,0 +1,402 @@
+package server
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is what a member is started with. Default gives its defaults and Parse
+// fills it from flags, environment or file; a zero Config is not usable.
+type Config struct {
+	Name                     string
+	DataDir                  string // "" means <name>.etcd
+	WALDir                   string // "" means inside DataDir
+	ListenClientURLs         []url.URL
+	AdvertiseClientURLs      []url.URL
+	ListenPeerURLs           []url.URL
+	InitialAdvertisePeerURLs []url.URL
+	ListenMetricsURLs        []url.URL
+	InitialCluster           string // "" means <name>=<InitialAdvertisePeerURLs>
+	InitialClusterState      string
+	InitialClusterToken      string
+
+	HeartbeatInterval time.Duration // one tick
+	ElectionTimeout   time.Duration
+
+	MaxTxnOps            uint
+	MaxRequestBytes      uint
+	MaxConcurrentStreams uint32
+	KeepAliveMinTime     time.Duration
+	KeepAliveInterval    time.Duration
+	KeepAliveTimeout     time.Duration
+	CacheBytes           int64
+
+	LogLevel   string
+	LogFormat  string
+	LogOutputs []string
+
+	UnsafeNoFsync bool
+
+	set map[string]bool // names that were given, not left at their default
+}
+
+// A setting is one row of the table.
+type setting struct {
+	section string
+	name    string
+	help    string
+	// file is the key in the configuration file; "-" where it cannot be set
+	// there. "" means the name.
+	file string
+	// value parses and prints the setting; its present text is the default.
+	value flag.Value
+	// fileValue parses the setting in a configuration file where that is
+	// spelled differently; nil otherwise.
+	fileValue flag.Value
+}
+
+// settings is the table, bound to c.
+func settings(c *Config) []setting {
+	return []setting{
+		{section: "Member", name: "name", help: "human readable name of this member", value: (*text)(&c.Name)},
+		{section: "Member", name: "data-dir", help: "directory of the member's data; empty means <name>.etcd", value: (*text)(&c.DataDir)},
+		{section: "Member", name: "wal-dir", help: "directory of the log, where it is to lie on a disk of its own", value: (*text)(&c.WALDir)},
+		{section: "Member", name: "listen-client-urls", help: "URLs to serve clients on", value: (*urls)(&c.ListenClientURLs)},
+		{section: "Member", name: "listen-peer-urls", help: "URLs to serve other members on (unused while a member stands alone)", value: (*urls)(&c.ListenPeerURLs)},
+		{section: "Member", name: "heartbeat-interval", help: "milliseconds between heartbeats; one tick of the logical clock", value: (*millis)(&c.HeartbeatInterval)},
+		{section: "Member", name: "election-timeout", help: "milliseconds without a leader after which an election begins", value: (*millis)(&c.ElectionTimeout)},
+		{section: "Member", name: "max-txn-ops", help: "most operations in each list of a transaction", value: (*number)(&c.MaxTxnOps)},
+		{section: "Member", name: "max-request-bytes", help: "most bytes of a request in the log", value: (*number)(&c.MaxRequestBytes)},
+		{section: "Member", name: "max-concurrent-streams", help: "most requests that a connection may have open", value: (*number32)(&c.MaxConcurrentStreams)},
+		{section: "Member", name: "grpc-keepalive-min-time", help: "a client that pings more often is cut off", value: (*duration)(&c.KeepAliveMinTime), fileValue: (*nanos)(&c.KeepAliveMinTime)},
+		{section: "Member", name: "grpc-keepalive-interval", help: "time after which a silent connection is pinged; 0 for never", value: (*duration)(&c.KeepAliveInterval), fileValue: (*nanos)(&c.KeepAliveInterval)},
+		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
+		{section: "Member", name: "cache-bytes", help: "memory for hot values", value: (*bytesize)(&c.CacheBytes)},
+
+		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
+		{section: "Clustering", name: "initial-advertise-peer-urls", help: "peer URLs made known to the cluster; they make the member's id", value: (*urls)(&c.InitialAdvertisePeerURLs)},
+		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,... ; one for now", value: (*text)(&c.InitialCluster)},
+		{section: "Clustering", name: "initial-cluster-state", help: "'new'; ignored once there is data", value: (*text)(&c.InitialClusterState)},
+		{section: "Clustering", name: "initial-cluster-token", help: "salt of the ids of cluster and members", value: (*text)(&c.InitialClusterToken)},
+
+		{section: "Logging and monitoring", name: "log-level", help: "debug, info, warn, error, panic or fatal", value: (*text)(&c.LogLevel)},
+		{section: "Logging and monitoring", name: "log-format", help: "json or console", value: (*text)(&c.LogFormat)},
+		{section: "Logging and monitoring", name: "log-outputs", help: "default, stderr, stdout or paths of files", value: (*list)(&c.LogOutputs)},
+		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+
+		{section: "Unsafe", name: "unsafe-no-fsync", help: "do not wait for the disk: a power cut may lose acknowledged writes", value: (*boolean)(&c.UnsafeNoFsync)},
+	}
+}
+
+// refused are upstream's settings that this version does not have. A member
+// that left one of them unheeded would not be the member that was asked for.
+var refused = strings.Fields(`
+	snapshot-count snapshot-catchup-entries initial-election-tick-advance listen-client-http-urls max-snapshots max-wals
+	memory-mlock quota-backend-bytes backend-bbolt-freelist-type backend-batch-interval backend-batch-limit
+	socket-reuse-port socket-reuse-address enable-grpc-gateway raft-read-timeout raft-write-timeout feature-gates
+	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
+	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
+	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
+	strict-reconfig-check pre-vote auto-compaction-retention auto-compaction-mode max-learners v2-deprecation
+	cert-file key-file client-cert-auth client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
+	trusted-ca-file auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
+	peer-trusted-ca-file peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
+	client-transport-security peer-transport-security
+	self-signed-cert-validity peer-crl-file cipher-suites cors host-whitelist tls-min-version tls-max-version
+	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
+	enable-pprof metrics logger enable-log-rotation log-rotation-config-json
+	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
+	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
+	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval watch-progress-notify-interval
+	downgrade-check-time bootstrap-defrag-threshold-megabytes force-new-cluster`)
+
+// Default returns the configuration that no setting has touched.
+func Default() *Config {
+	return &Config{
+		Name:                     "default",
+		ListenClientURLs:         mustURLs("http://localhost:2379"),
+		AdvertiseClientURLs:      mustURLs("http://localhost:2379"),
+		ListenPeerURLs:           mustURLs("http://localhost:2380"),
+		InitialAdvertisePeerURLs: mustURLs("http://localhost:2380"),
+		InitialClusterState:      "new",
+		InitialClusterToken:      "etcd-cluster",
+		HeartbeatInterval:        100 * time.Millisecond,
+		ElectionTimeout:          time.Second,
+		MaxTxnOps:                128,
+		MaxRequestBytes:          1536 << 10,
+		MaxConcurrentStreams:     1<<32 - 1,
+		KeepAliveMinTime:         5 * time.Second,
+		KeepAliveInterval:        2 * time.Hour,
+		KeepAliveTimeout:         20 * time.Second,
+		CacheBytes:               64 << 20,
+		LogLevel:                 "info",
+		LogFormat:                "json",
+		LogOutputs:               []string{"default"},
+		set:                      map[string]bool{},
+	}
+}
+
+// directory is where the data lies.
+func (c *Config) directory() string {
+	if c.DataDir != "" {
+		return c.DataDir
+	}
+	return c.Name + ".etcd"
+}
+
+func (c *Config) walDirectory() string {
+	if c.WALDir != "" {
+		return c.WALDir
+	}
+	return filepath.Join(c.directory(), "log")
+}
+
+// Validate says what is wrong with a configuration, naming the setting.
+func (c *Config) Validate() error {
+	switch {
+	case c.Name == "":
+		return errors.New("--name is empty")
+	case c.HeartbeatInterval <= 0:
+		return errors.New("--heartbeat-interval must be above 0 ms")
+	case c.ElectionTimeout <= 0:
+		return errors.New("--election-timeout must be above 0 ms")
+	case c.ElectionTimeout < 5*c.HeartbeatInterval:
+		return fmt.Errorf("--election-timeout (%v) must be at least five times --heartbeat-interval (%v)", c.ElectionTimeout, c.HeartbeatInterval)
+	case c.ElectionTimeout > 50*time.Second:
+		return fmt.Errorf("--election-timeout (%v) must not be above 50000 ms", c.ElectionTimeout)
+	case c.set["listen-client-urls"] && !c.set["advertise-client-urls"]:
+		return errors.New("--advertise-client-urls is required when --listen-client-urls is set")
+	case len(c.ListenClientURLs) == 0:
+		return errors.New("--listen-client-urls is empty")
+	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
+		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
+	case c.InitialClusterState == "existing":
+		return errors.New("--initial-cluster-state=existing is not supported by this version: a member can only stand alone")
+	case c.CacheBytes < 0:
+		return errors.New("--cache-bytes must not be negative")
+	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
+		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
+	case c.LogFormat != "json" && c.LogFormat != "console":
+		return fmt.Errorf("--log-format is %q; it must be json or console", c.LogFormat)
+	}
+	for _, l := range []struct {
+		name string
+		urls []url.URL
+	}{{"listen-client-urls", c.ListenClientURLs}, {"listen-peer-urls", c.ListenPeerURLs}, {"listen-metrics-urls", c.ListenMetricsURLs}} {
+		for _, u := range l.urls {
+			if err := checkListen(u); err != nil {
+				return fmt.Errorf("--%s: %w", l.name, err)
+			}
+		}
+	}
+	return c.checkInitialCluster()
+}
+
+// checkInitialCluster refuses what a member that stands alone cannot be.
+func (c *Config) checkInitialCluster() error {
+	if c.InitialCluster == "" {
+		return nil
+	}
+	own := map[string]bool{}
+	for _, u := range c.InitialAdvertisePeerURLs {
+		own[u.String()] = true
+	}
+	for _, part := range strings.Split(c.InitialCluster, ",") {
+		name, at, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok {
+			return fmt.Errorf("--initial-cluster: %q is not of the form name=url", part)
+		}
+		if name != c.Name {
+			return fmt.Errorf("--initial-cluster names the member %q: more than one member is not supported by this version", name)
+		}
+		if !own[at] {
+			return fmt.Errorf("--initial-cluster has %s=%s, which is not among --initial-advertise-peer-urls", name, at)
+		}
+		delete(own, at)
+	}
+	for at := range own {
+		return fmt.Errorf("--initial-cluster lacks %s=%s of --initial-advertise-peer-urls", c.Name, at)
+	}
+	return nil
+}
+
+// checkListen refuses URLs that cannot be bound.
+func checkListen(u url.URL) error {
+	switch u.Scheme {
+	case "unix":
+		return nil
+	case "http":
+	case "https", "unixs":
+		return fmt.Errorf("%s: TLS is not supported by this version", u.String())
+	default:
+		return fmt.Errorf("%s: the scheme must be http or unix", u.String())
+	}
+	host, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return fmt.Errorf("%s: %w", u.String(), err)
+	}
+	if port == "" {
+		return fmt.Errorf("%s: the port is missing", u.String())
+	}
+	if host != "localhost" && net.ParseIP(host) == nil {
+		return fmt.Errorf("%s: expected an IP address or localhost to listen on, not a domain name", u.String())
+	}
+	return nil
+}
+
+// The kinds of values.
+
+type text string
+
+func (v *text) Set(s string) error { *v = text(s); return nil }
+func (v *text) String() string     { return string(*v) }
+
+type list []string
+
+func (v *list) Set(s string) error { *v = strings.Split(s, ","); return nil }
+func (v *list) String() string     { return strings.Join(*v, ",") }
+
+type boolean bool
+
+func (v *boolean) Set(s string) error {
+	b, err := strconv.ParseBool(s)
+	*v = boolean(b)
+	return err
+}
+func (v *boolean) String() string   { return strconv.FormatBool(bool(*v)) }
+func (v *boolean) IsBoolFlag() bool { return true }
+
+type number uint
+
+func (v *number) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 63)
+	*v = number(n)
+	return err
+}
+func (v *number) String() string { return strconv.FormatUint(uint64(*v), 10) }
+
+type number32 uint32
+
+func (v *number32) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 32)
+	*v = number32(n)
+	return err
+}
+func (v *number32) String() string { return strconv.FormatUint(uint64(*v), 10) }
+
+type bytesize int64
+
+func (v *bytesize) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 64)
+	*v = bytesize(n)
+	return err
+}
+func (v *bytesize) String() string { return strconv.FormatInt(int64(*v), 10) }
+
+type millis time.Duration
+
+func (v *millis) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	*v = millis(time.Duration(n) * time.Millisecond)
+	return err
+}
+func (v *millis) String() string {
+	return strconv.FormatInt(time.Duration(*v).Milliseconds(), 10)
+}
+
+type duration time.Duration
+
+func (v *duration) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err == nil && d < 0 {
+		err = errors.New("must not be negative")
+	}
+	*v = duration(d)
+	return err
+}
+func (v *duration) String() string { return time.Duration(*v).String() }
+
+// nanos is how a configuration file spells a duration.
+type nanos time.Duration
+
+func (v *nanos) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a number of nanoseconds", s)
+	}
+	*v = nanos(n)
+	return nil
+}
+func (v *nanos) String() string { return strconv.FormatInt(int64(*v), 10) }
+
+type urls []url.URL
+
+func (v *urls) Set(s string) error {
+	us, err := parseURLs(s)
+	*v = us
+	return err
+}
+func (v *urls) String() string { return strings.Join(urlStrings(*v), ",") }
+
+// parseURLs reads a comma separated list of URLs, which it sorts, as members'
+// ids need them.
+func parseURLs(s string) ([]url.URL, error) {
+	var us []url.URL
+	for _, part := range strings.Split(s, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		u, err := url.Parse(part)
+		if err != nil {
+			return nil, err
+		}
+		switch u.Scheme {
+		case "http", "https":
+			if _, _, err := net.SplitHostPort(u.Host); err != nil {
+				return nil, fmt.Errorf("URL address does not have the form \"host:port\": %s", part)
+			}
+			if u.Path != "" {
+				return nil, fmt.Errorf("URL must not contain a path: %s", part)
+			}
+		case "unix", "unixs":
+			if u.Host == "" && u.Path == "" {
+				return nil, fmt.Errorf("URL has no socket: %s", part)
+			}
+		default:
+			return nil, fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", part)
+		}
+		us = append(us, *u)
+	}
+	sort.Slice(us, func(i, j int) bool { return us[i].String() < us[j].String() })
+	return us, nil
+}
+
+func mustURLs(s string) []url.URL {
+	us, err := parseURLs(s)
+	if err != nil {
+		panic(err)
+	}
+	return us
+}
+
+func urlStrings(us []url.URL) []string {
+	out := make([]string, len(us))
+	for i, u := range us {
+		out[i] = u.String()
+	}
+	return out
+}
+
+// environment is the variable of a setting.
+func environment(name string) string {
+	return "ETCD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
