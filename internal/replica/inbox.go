@@ -1,0 +1,191 @@
+package replica
+
+import (
+	"sync"
+	"time"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/raft"
+)
+
+// Caller waits for an answer. Done is called exactly once, on whichever
+// goroutine has it; it must not block. result is what State.Apply handed to its
+// done; for a read barrier it is nil, and a nil error says that the state
+// published by now may be read.
+type Caller interface {
+	Done(result any, err error)
+}
+
+// Bounds of the inbox. What is over them is refused at once, so that a flood
+// costs an answer and no memory.
+const (
+	maxQueuedBytes     = 64 << 20
+	maxQueuedProposals = 200_000
+	maxQueuedReads     = 200_000
+)
+
+type proposal struct {
+	id     uint64
+	data   []byte
+	caller Caller
+}
+
+// inbox is what waits for the loop. Everything may be put in by anybody; the
+// loop takes it all.
+type inbox struct {
+	mu struct {
+		sync.Mutex
+		proposals []proposal
+		bytes     int
+		reads     []Caller
+		ticks     int
+		appended  []*raft.Append
+		took      time.Duration // of the last sync of appended
+		applied   []finished
+		broken    error // a stage has failed
+		err       error // why nothing more is taken
+	}
+	wake chan struct{} // of capacity 1: something was put in
+}
+
+// finished is an apply task that came back from its stage.
+type finished struct {
+	task    *raft.Apply
+	outcome outcome
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// kick wakes the loop if it sleeps.
+func (b *inbox) kick() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) propose(p proposal) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.err != nil {
+		return b.mu.err
+	}
+	if len(b.mu.proposals) >= maxQueuedProposals || b.mu.bytes+len(p.data) > maxQueuedBytes {
+		return errs.TooManyRequests
+	}
+	b.mu.proposals = append(b.mu.proposals, p)
+	b.mu.bytes += len(p.data)
+	return nil
+}
+
+func (b *inbox) read(c Caller) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.err != nil {
+		return b.mu.err
+	}
+	if len(b.mu.reads) >= maxQueuedReads {
+		return errs.TooManyRequests
+	}
+	b.mu.reads = append(b.mu.reads, c)
+	return nil
+}
+
+// tick notes that time has passed. Ticks that pile up count as one: a loop that
+// was held up must not believe that everybody else was silent.
+func (b *inbox) tick() {
+	b.mu.Lock()
+	b.mu.ticks = 1
+	b.mu.Unlock()
+	b.kick()
+}
+
+func (b *inbox) putAppended(tasks []*raft.Append, took time.Duration) {
+	b.mu.Lock()
+	b.mu.appended = append(b.mu.appended, tasks...)
+	b.mu.took = took
+	b.mu.Unlock()
+	b.kick()
+}
+
+func (b *inbox) putApplied(f finished) {
+	b.mu.Lock()
+	b.mu.applied = append(b.mu.applied, f)
+	b.mu.Unlock()
+	b.kick()
+}
+
+func (b *inbox) putBroken(err error) {
+	b.mu.Lock()
+	b.mu.broken = err
+	b.mu.Unlock()
+	b.kick()
+}
+
+// batch is what the loop took from the inbox.
+type batch struct {
+	proposals []proposal
+	reads     []Caller
+	ticks     int
+	appended  []*raft.Append
+	took      time.Duration
+	applied   []finished
+	broken    error
+}
+
+func (b *batch) empty() bool {
+	return b.broken == nil && len(b.proposals)+len(b.reads)+b.ticks+len(b.appended)+len(b.applied) == 0
+}
+
+// maxBatchBytes bounds the entries proposed, and so written and synced, at
+// once.
+const maxBatchBytes = 4 << 20
+
+// take moves what waits into in, whose slices it reuses. Proposals stay where
+// they are unless wanted.
+func (b *inbox) take(in *batch, proposals bool) {
+	clear(in.proposals)
+	clear(in.reads)
+	clear(in.appended)
+	clear(in.applied)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	in.proposals = in.proposals[:0]
+	if proposals && len(b.mu.proposals) > 0 {
+		if b.mu.bytes <= maxBatchBytes {
+			in.proposals, b.mu.proposals = b.mu.proposals, in.proposals
+			b.mu.bytes = 0
+		} else {
+			b.takeSome(in)
+		}
+	}
+	in.reads, b.mu.reads = b.mu.reads, in.reads[:0]
+	in.appended, b.mu.appended = b.mu.appended, in.appended[:0]
+	in.applied, b.mu.applied = b.mu.applied, in.applied[:0]
+	in.ticks, b.mu.ticks = b.mu.ticks, 0
+	in.took, in.broken = b.mu.took, b.mu.broken
+}
+
+// takeSome moves about maxBatchBytes of proposals, at least one.
+func (b *inbox) takeSome(in *batch) {
+	size, n := 0, 0
+	for n < len(b.mu.proposals) && (n == 0 || size+len(b.mu.proposals[n].data) <= maxBatchBytes) {
+		size += len(b.mu.proposals[n].data)
+		n++
+	}
+	in.proposals = append(in.proposals, b.mu.proposals[:n]...)
+	rest := copy(b.mu.proposals, b.mu.proposals[n:])
+	clear(b.mu.proposals[rest:])
+	b.mu.proposals = b.mu.proposals[:rest]
+	b.mu.bytes -= size
+}
+
+// close refuses everything from now on with err and returns what still waited.
+func (b *inbox) close(err error) (proposals []proposal, reads []Caller) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.err = err
+	proposals, reads = b.mu.proposals, b.mu.reads
+	b.mu.proposals, b.mu.reads, b.mu.bytes = nil, nil, 0
+	return proposals, reads
+}

@@ -1,0 +1,99 @@
+package replica
+
+import (
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/raft"
+)
+
+// reads are the read barriers on their way. One round of ReadIndex serves all
+// that wait when it is begun; a round that gets no answer is begun again under
+// a fresh id, so that a late answer to the old one can serve nobody who asked
+// after it was given.
+//
+// It belongs to the loop.
+type reads struct {
+	waiting []reader // no round yet
+	round   []reader // waiting for the answer to roundID
+	roundID uint64
+	retryAt int64     // tick at which the round is given up
+	barred  []barrier // waiting for an index to be applied, ascending
+}
+
+type reader struct {
+	caller   Caller
+	deadline int64
+}
+
+type barrier struct {
+	index   uint64
+	readers []reader
+}
+
+func (r *reads) add(callers []Caller, deadline int64) {
+	for _, c := range callers {
+		r.waiting = append(r.waiting, reader{c, deadline})
+	}
+}
+
+// begin starts a round if one is wanted and none is on its way. ask is
+// Node.ReadIndex.
+func (r *reads) begin(ask func(id uint64) bool, now, retry int64) {
+	if len(r.waiting) == 0 || len(r.round) > 0 {
+		return
+	}
+	r.roundID++
+	if ask(r.roundID) {
+		r.round, r.waiting = r.waiting, nil
+		r.retryAt = now + retry
+	}
+}
+
+// answered takes the answer to a round.
+func (r *reads) answered(a raft.Read) {
+	if a.ID != r.roundID || len(r.round) == 0 {
+		return
+	}
+	r.barred = append(r.barred, barrier{a.Index, r.round})
+	r.round = nil
+}
+
+// release answers those whose index has been applied, and says whether there
+// were any.
+func (r *reads) release(applied uint64) bool {
+	n := 0
+	for ; n < len(r.barred) && r.barred[n].index <= applied; n++ {
+		for _, rd := range r.barred[n].readers {
+			rd.caller.Done(nil, nil)
+		}
+	}
+	if n > 0 {
+		r.barred = append(r.barred[:0], r.barred[n:]...)
+	}
+	return n > 0
+}
+
+// tick gives up a round that was not answered in time, and readers that have
+// waited too long.
+func (r *reads) tick(now int64) {
+	if len(r.round) > 0 && now >= r.retryAt {
+		r.waiting = append(r.round, r.waiting...)
+		r.round = nil
+	}
+	n := 0
+	for ; n < len(r.waiting) && r.waiting[n].deadline <= now; n++ {
+		r.waiting[n].caller.Done(nil, errs.Timeout)
+	}
+	r.waiting = r.waiting[n:]
+}
+
+// fail answers all with err.
+func (r *reads) fail(err error) {
+	all := append(r.waiting, r.round...)
+	for _, b := range r.barred {
+		all = append(all, b.readers...)
+	}
+	*r = reads{roundID: r.roundID}
+	for _, rd := range all {
+		rd.caller.Done(nil, err)
+	}
+}
