@@ -36,6 +36,7 @@ type Call struct {
 	remoteEnded bool
 	headersSent bool
 	ended       bool // endBlock follows the queue
+	lingers     bool // all is sent, the peer's half is still open (web only)
 	code        codes.Code
 
 	queue      [][]byte // DATA waiting for the peer's windows
@@ -205,8 +206,7 @@ func (call *Call) replyNowLocked(m Message, n int) bool {
 	}
 	o.out = appendFrameHeader(o.out, len(okTrailers), http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, call.id)
 	o.out = append(o.out, okTrailers...)
-	o.wrote = true
-	o.window -= int64(n + 5)
+	o.sentLocked(n + 5)
 	call.sendWindow -= int64(n + 5)
 	if !call.remoteEnded {
 		c.resetFrameLocked(call.id, http2.ErrCodeNo)
@@ -329,6 +329,9 @@ func (c *Conn) loseLocked(call *Call) {
 // expireLocked ends a call whose deadline is over.
 func (c *Conn) expireLocked(call *Call) {
 	switch {
+	case call.lingers:
+		c.resetFrameLocked(call.id, http2.ErrCodeNo)
+		c.closeLocked(call)
 	case call.answered || call.headersSent:
 		c.resetLocked(call, http2.ErrCodeCancel, codes.DeadlineExceeded)
 	default:

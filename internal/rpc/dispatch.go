@@ -90,6 +90,7 @@ func (c *Conn) onRequest(fresh *Call, h *headers) error {
 			return c.refuse(id, end, 415, "", status.Newf(codes.Internal, "invalid gRPC request content-type %q", h.contentType))
 		}
 		c.open(call)
+		c.served()
 		c.s.web.serveH2(call)
 		return nil
 	}
@@ -130,6 +131,7 @@ func (c *Conn) open(call *Call) {
 	if call.m != nil {
 		c.mu.counters.of(call.m).Started++
 	}
+	c.scheduleLocked(call)
 	c.mu.Unlock()
 }
 
@@ -157,6 +159,9 @@ func (c *Conn) onTrailers(id uint32, end bool, h *headers) error {
 	call.remoteEnded = true
 	answered := call.answered
 	room := c.roomLocked()
+	if call.lingers {
+		c.closeLocked(call)
+	}
 	c.mu.Unlock()
 	if want := call.h.contentLength; want >= 0 && call.body != want {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
@@ -342,7 +347,6 @@ func (c *Conn) run(call *Call) {
 	if !closed {
 		// Not answered, or its reply waits for windows: it is not ours to reuse.
 		call.kept = true
-		c.scheduleLocked(call)
 	}
 	c.mu.Unlock()
 	c.served()

@@ -29,6 +29,13 @@ func (r *ring) pop() *Call {
 	return c
 }
 
+// sentLocked notes a DATA frame of n bytes.
+func (o *outbox) sentLocked(n int) {
+	o.wrote = true
+	o.window -= int64(n)
+	o.answers = min(o.answers+3, maxAnswers)
+}
+
 // queueLocked gives a call DATA to send. b is the engine's from here on.
 func (c *Conn) queueLocked(call *Call, b []byte) {
 	if len(b) == 0 {
@@ -111,8 +118,7 @@ func (c *Conn) pumpLocked() {
 			flags = http2.FlagDataEndStream
 		}
 		o.out = appendFrameHeader(o.out, n, http2.FrameData, flags, call.id)
-		o.wrote = true
-		o.window -= int64(n)
+		o.sentLocked(n)
 		call.sendWindow -= int64(n)
 		call.queued -= n
 		o.queued -= n
@@ -163,6 +169,14 @@ func (c *Conn) endedLocked(call *Call, done bool) {
 		o.wrote = true
 	}
 	if !call.remoteEnded {
+		if call.m == nil {
+			// An HTTP client may still be sending its body. Let it: it is thrown
+			// away, and only one that goes on for long is told to stop.
+			call.lingers = true
+			call.deadline = c.s.now() + int64(lingerTime)
+			c.scheduleLocked(call)
+			return
+		}
 		c.resetFrameLocked(call.id, http2.ErrCodeNo)
 	}
 	c.closeLocked(call)

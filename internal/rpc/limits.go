@@ -91,6 +91,7 @@ const (
 	keepBuffer    = 256 << 10 // a larger buffer is not kept for reuse
 	defaultWindow = 65535     // HTTP/2's windows before SETTINGS and WINDOW_UPDATE
 	maxWindow     = math.MaxInt32
+	maxAnswers    = 100000 // control frames a peer may save up by taking DATA
 )
 
 func or[T comparable](v, d T) T {

@@ -45,6 +45,16 @@ func (c *Conn) flood() error {
 	return nil
 }
 
+// floodLocked is flood for frames that a peer sends because it took DATA: these
+// are free.
+func (c *Conn) floodLocked() error {
+	if o := &c.mu.out; o.answers > 0 {
+		o.answers--
+		return nil
+	}
+	return c.flood()
+}
+
 // pingPolice counts PINGs that come too often; owned by the connection's
 // goroutine.
 type pingPolice struct {
@@ -59,10 +69,11 @@ func (c *Conn) onPing(f *http2.PingFrame) error {
 		c.onPingAck(f.Data)
 		return c.flood()
 	}
-	if err := c.flood(); err != nil {
+	c.mu.Lock()
+	if err := c.floodLocked(); err != nil {
+		c.mu.Unlock()
 		return err
 	}
-	c.mu.Lock()
 	c.mu.out.ctl = appendPing(c.mu.out.ctl, true, f.Data)
 	ok := c.controlLocked()
 	// A client measuring the line pings after DATA of ours: no fault of its.

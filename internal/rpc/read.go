@@ -189,14 +189,14 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 }
 
 func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
-	if err := c.flood(); err != nil {
-		return err
-	}
 	if f.StreamID > c.maxID {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.floodLocked(); err != nil {
+		return err
+	}
 	if f.StreamID == 0 {
 		return c.windowLocked(int64(f.Increment))
 	}
@@ -268,6 +268,9 @@ func (c *Conn) onData(f *http2.DataFrame) error {
 	room, answered := c.roomLocked(), call.answered
 	if answered {
 		c.creditLocked(int64(len(data)))
+		if call.lingers && end {
+			c.closeLocked(call)
+		}
 	}
 	c.mu.Unlock()
 

@@ -57,7 +57,6 @@ func (c *Conn) startStream(call *Call) {
 	if call.remoteEnded {
 		call.inboxEnd = io.EOF
 	}
-	c.scheduleLocked(call)
 	c.mu.Unlock()
 	c.s.wg.Add(1)
 	go c.routineStream(call)

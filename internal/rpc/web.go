@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -54,10 +55,28 @@ func (s *Server) handshake(nc net.Conn, br *bufio.Reader) (protocol, *tls.Connec
 		}
 		// No HTTP/1 method begins as the preface does, but for its first bytes.
 		if string(b) != http2.ClientPreface[:n] {
-			return protoH1, state
+			return sniffH1(br), state
 		}
 	}
 	return protoH2, state
+}
+
+// sniffH1 looks for the version at the end of the first line. Whatever else
+// knocks, a broken HTTP/2 preface say, gets no answer in a protocol it may not
+// speak.
+func sniffH1(br *bufio.Reader) protocol {
+	for {
+		b, _ := br.Peek(br.Buffered())
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			if bytes.Contains(b[:i], []byte(" HTTP/1.")) {
+				return protoH1
+			}
+			return protoNone
+		}
+		if _, err := br.Peek(len(b) + 1); err != nil {
+			return protoNone // gone, or a line longer than the buffer
+		}
+	}
 }
 
 // webServer serves Options.Web: HTTP/1.1 by net/http, HTTP/2 by an adapter.

@@ -29,6 +29,7 @@ type outbox struct {
 	stalledAt   int64 // since when bulk waits for the reserve alone; 0: it does not
 	reserveOff  bool  // the reserve is released until the next WINDOW_UPDATE
 	wrote       bool  // HEADERS or DATA since the peer's last PING
+	answers     int   // WINDOW_UPDATE and PING frames the peer owes us for DATA
 }
 
 func newOutbox() outbox {
