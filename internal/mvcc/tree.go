@@ -145,8 +145,8 @@ func (w *writer) add(key string, delta int) {
 	}
 }
 
-// insert puts a new live key with its item into the tree. The key is not
-// there yet.
+// insert puts a new key with its item, whose head is set, into the tree. The
+// key is not there yet.
 func (w *writer) insert(key string, it *item) {
 	w.root = w.own(w.root)
 	if right, sep := w.insertInto(w.root, key, it); right != nil {
@@ -157,7 +157,9 @@ func (w *writer) insert(key string, it *item) {
 // insertInto inserts below n, which is the writer's own. When n is full it
 // keeps the left half and returns the right one with its bound.
 func (w *writer) insertInto(n *node, key string, it *item) (right *node, sep string) {
-	n.live++
+	if it.head.Load().live() {
+		n.live++
+	}
 	if n.leaf() {
 		i := n.find(key)
 		n.entries = append(n.entries, entry{})

@@ -55,12 +55,6 @@ func (c *calls) take(id uint64) Caller {
 	return caller
 }
 
-func (c *calls) len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.mu.byID)
-}
-
 // expire answers those that have waited until now with a time-out.
 func (c *calls) expire(now int64) {
 	var late []Caller

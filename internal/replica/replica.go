@@ -28,8 +28,8 @@ type State interface {
 	// Busy says that Apply may have to wait for the disk now.
 	Busy() bool
 	// Flush makes what has been applied durable. It returns at once; Durable
-	// moves when it is done.
-	Flush()
+	// moves when it is done. An error means that this member cannot go on.
+	Flush() error
 }
 
 // Config is what a Replica is built from. All fields must be set, but for
@@ -99,7 +99,6 @@ type loop struct {
 	in        batch
 	now       int64 // ticks so far
 	reads     reads
-	entries   []*raftpb.Entry
 	parked    *raftpb.HardState // a commit index that waits for company
 	lastSync  time.Duration
 	startedAt uint64 // commit index at start: nobody is served below it
@@ -275,7 +274,9 @@ func (r *Replica) step() error {
 		node.Tick()
 		r.calls.expire(l.now)
 		l.reads.tick(l.now)
-		r.upkeep()
+		if err := r.upkeep(); err != nil {
+			return err
+		}
 		r.c.Settled()
 	}
 	if len(l.in.proposals) > 0 {
@@ -464,7 +465,7 @@ func equal(a, b []uint64) bool {
 }
 
 // upkeep lets go of the log's past and has the store keep up.
-func (r *Replica) upkeep() {
+func (r *Replica) upkeep() error {
 	l, node := &r.loop, r.c.Node
 	applied, durable := node.Status().Applied, r.c.State.Durable()
 	if applied > keptEntries && node.First() < applied-keptEntries {
@@ -474,7 +475,7 @@ func (r *Replica) upkeep() {
 		node.Compact(node.First() + (applied-node.First()+1)/2)
 	}
 	if r.appends.pending > 0 {
-		return // the log is the append stage's
+		return nil // the log is the append stage's
 	}
 	if err := r.c.Log.Release(durable); err != nil {
 		r.c.Logger.Warn("cannot delete old log segments", zap.Error(err))
@@ -482,11 +483,14 @@ func (r *Replica) upkeep() {
 	written := r.c.Log.Written()
 	if applied-durable > unflushedEntries || (applied > durable && written-l.flushedAt > unflushedBytes) {
 		l.flushedAt = written
-		r.c.State.Flush()
+		if err := r.c.State.Flush(); err != nil {
+			return fmt.Errorf("replica: flush: %w", err)
+		}
 	}
 	if r.c.Log.NeedsPrepare() {
 		r.stages.Go(r.routinePrepare)
 	}
+	return nil
 }
 
 // publish makes the step's outcome visible to other goroutines.

@@ -1,0 +1,55 @@
+# Thin targets; what they do is in Go or in scripts/.
+
+# One setting for released and measured builds: without cgo the binaries are
+# static, and the storage engine is the same.
+export CGO_ENABLED ?= 0
+
+SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
+GO      := go
+
+.PHONY: help build start deps test race nocgo fuzz crash bench proto lint fmt clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## bin/etcd
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+start: build ## build, and run a member on 127.0.0.1:2379 with its data in default.etcd
+	./bin/etcd
+
+deps: ## install what the tests need (Debian packages)
+	./scripts/deps
+
+test: deps lint build ## the quick suite: lint, then every test
+	$(GO) test ./...
+
+race: ## every test under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+FUZZTIME ?= 15s
+fuzz: ## every fuzz target for FUZZTIME
+	./scripts/fuzz $(FUZZTIME)
+
+ROUNDS ?= 100
+crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
+	CRASH_ROUNDS=$(ROUNDS) $(GO) test ./test/crash -count=1 -v -timeout 2h
+
+PEER ?= $(shell command -v etcd)
+bench: build ## measure beside the etcd binary PEER
+	$(GO) run ./bench -peer "$(PEER)"
+
+proto: deps ## generate api/**/*.go from the .proto files
+	./scripts/proto
+
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files "*.go" | grep -v "\.pb\.go$$")); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fmt: ## format
+	gofmt -w $$(git ls-files "*.go" | grep -v "\.pb\.go$$")
+
+clean: ## remove what was built
+	rm -rf bin bench/out

@@ -1,0 +1,221 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/member"
+	"etcd.alt/internal/mvcc"
+	"etcd.alt/internal/store"
+)
+
+// View is the whole published state at one applied index. It is immutable;
+// every read and every header takes one View and nothing else.
+type View struct {
+	// Applied is the last entry in the view.
+	Applied uint64
+	Keys    *mvcc.View
+	Members *member.View
+}
+
+// Result is what came of a request, for whoever proposed it.
+type Result struct {
+	// Revision is the keyspace's after the request.
+	Revision int64
+	// PrevKV is the record that a put replaced, if it was asked for.
+	PrevKV []byte
+	// Deleted counts the keys of a delete, PrevKVs are their records if they
+	// were asked for.
+	Deleted int64
+	PrevKVs [][]byte
+	// Range answers a range that went through the log.
+	Range mvcc.Result
+	// Txn answers a transaction.
+	Txn *TxnResult
+}
+
+// Machine applies entries. Apply is called by one goroutine at a time; View by
+// anybody.
+type Machine struct {
+	store   *store.Store
+	keys    *mvcc.Update
+	members *member.View
+	view    atomic.Pointer[View]
+
+	durable uint64 // as of the store's flush number flushes
+	flushes uint64
+
+	request etcdserverpb.InternalRaftRequest // reused from entry to entry
+	batch   *store.Batch                     // of the Apply that runs
+	answers []answer
+	results []Result
+}
+
+// answer waits for the publication.
+type answer struct {
+	id     uint64
+	result *Result
+	err    error
+}
+
+// New builds a Machine over the state in the store, which keys was loaded from.
+func New(s *store.Store, keys *mvcc.Update) (*Machine, error) {
+	members, err := loadMembers(s)
+	if err != nil {
+		return nil, err
+	}
+	applied, _, err := s.Applied()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{store: s, keys: keys, members: members}
+	m.publish(applied.Index)
+	return m, nil
+}
+
+// View returns the published state.
+func (m *Machine) View() *View { return m.view.Load() }
+
+// Durable is the last entry whose effects survive a power cut.
+// It is called by one goroutine at a time.
+func (m *Machine) Durable() uint64 {
+	if n := m.store.Flushes(); n != m.flushes || m.durable == 0 {
+		if a, ok, err := m.store.DurableApplied(); err == nil && ok {
+			m.flushes, m.durable = n, a.Index
+		}
+	}
+	return m.durable
+}
+
+// Busy says that the next Apply may wait for the disk.
+func (m *Machine) Busy() bool { return m.store.MayStall() }
+
+// Flush has the store write down what it holds in memory, and does not wait
+// for that.
+func (m *Machine) Flush() error { return m.store.StartFlush() }
+
+// Apply is replica.State's.
+func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done func(id uint64, result any, err error)) (changes []*raftpb.ConfChange, conf *raftpb.ConfState, err error) {
+	m.batch = m.store.NewBatch()
+	defer m.batch.Discard()
+	// Results are handed out by pointer, so the slab must not grow.
+	m.results = make([]Result, 0, len(entries))
+	m.answers = m.answers[:0]
+	for _, e := range entries {
+		switch {
+		case e.GetType() == raftpb.EntryConfChange:
+			c, err := m.applyChange(e, wanted)
+			if err != nil {
+				return nil, nil, err
+			}
+			changes = append(changes, c)
+		case e.GetType() != raftpb.EntryNormal:
+			return nil, nil, fmt.Errorf("machine: entry %d has the unknown type %v", e.GetIndex(), e.GetType())
+		case len(e.GetData()) == 0:
+			// a leader's first entry
+		default:
+			if err := m.applyRequest(e, wanted); err != nil {
+				return nil, nil, fmt.Errorf("machine: entry %d: %w", e.GetIndex(), err)
+			}
+		}
+	}
+	last := entries[len(entries)-1]
+	conf = m.members.ConfState()
+	if err := m.commit(last.GetIndex(), last.GetTerm(), conf); err != nil {
+		return nil, nil, err
+	}
+	for i := range m.answers {
+		a := &m.answers[i]
+		if a.err != nil {
+			done(a.id, nil, a.err)
+		} else {
+			done(a.id, a.result, nil)
+		}
+	}
+	clear(m.answers)
+	return changes, conf, nil
+}
+
+// commit writes the batch with the applied index, then publishes.
+func (m *Machine) commit(index, term uint64, conf *raftpb.ConfState) error {
+	for _, c := range m.keys.Changes() {
+		m.batch.SetRecord(c.Revision, c.Tombstone, c.Record)
+	}
+	m.batch.SetApplied(store.Applied{Index: index, Term: term, ConfState: conf, Revision: m.keys.Revision()})
+	if err := m.batch.Commit(); err != nil {
+		return fmt.Errorf("machine: entry %d: %w", index, err)
+	}
+	m.publish(index)
+	return nil
+}
+
+func (m *Machine) publish(applied uint64) {
+	m.view.Store(&View{Applied: applied, Keys: m.keys.Publish(), Members: m.members})
+}
+
+// applyRequest applies the request in a normal entry. Its error is fatal; what
+// the request itself did wrong is in its answer.
+func (m *Machine) applyRequest(e *raftpb.Entry, wanted func(uint64) bool) error {
+	r := &m.request
+	r.Reset()
+	// The request aliases the entry's data, which nobody changes.
+	if err := r.UnmarshalVTUnsafe(e.GetData()); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	id := r.ID
+	if id == 0 {
+		id = r.Header.GetID()
+	}
+	mine := wanted(id)
+	m.results = append(m.results, Result{})
+	res := &m.results[len(m.results)-1]
+	err := m.apply(r, mine, res)
+	if err != nil {
+		var fatal *fatalError
+		if errors.As(err, &fatal) {
+			return fatal.err
+		}
+	}
+	res.Revision = m.keys.End()
+	if mine {
+		m.answers = append(m.answers, answer{id, res, err})
+	}
+	return nil
+}
+
+// fatalError is a failure of this member, not of the request: the disk cannot
+// be read, or the request is of a kind this version does not know, which other
+// members may have applied.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+
+// errUnknownRequest stops a member that meets a request of a later version.
+var errUnknownRequest = &fatalError{errors.New("a request of a kind that this version does not know")}
+
+// apply dispatches a request. Here is the place of the verdict on rights and
+// quota, which come before any change. mine says that the answer is wanted.
+func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Result) error {
+	switch {
+	case r.ClusterVersionSet != nil:
+		return m.setClusterVersion(r.ClusterVersionSet)
+	case r.ClusterMemberAttrSet != nil:
+		return m.setMemberAttributes(r.ClusterMemberAttrSet)
+	case r.Range != nil:
+		if !mine {
+			return nil // changes nothing
+		}
+		return m.readRange(r.Range, res)
+	case r.Put != nil:
+		return m.put(r.Put, mine, res)
+	case r.DeleteRange != nil:
+		return m.deleteRange(r.DeleteRange, mine, res)
+	case r.Txn != nil:
+		return m.txn(r.Txn, mine, res)
+	}
+	return errUnknownRequest
+}

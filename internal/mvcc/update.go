@@ -1,0 +1,163 @@
+package mvcc
+
+import (
+	"etcd.alt/internal/store"
+)
+
+// Change is one version that an Update made.
+type Change struct {
+	Revision  store.Revision
+	Tombstone bool
+	// Record is what the store keeps: the encoded KeyValue, for a tombstone one
+	// with the key alone. It is shared and never changed.
+	Record []byte
+
+	version *version
+}
+
+// Update is the keyspace in the making. It belongs to the state machine, which
+// applies any number of entries to it, each closed by End, then writes Changes
+// to the store, calls Publish once they are committed, and begins anew.
+//
+// Readers of published views see nothing of it.
+type Update struct {
+	keyspace  *Keyspace
+	revision  int64 // newest closed revision
+	sub       int64 // changes of the open entry so far
+	compacted int64
+	changes   []Change
+}
+
+// Changes are the versions made since the last Publish, in order.
+func (u *Update) Changes() []Change { return u.changes }
+
+// Revision is the newest revision; inside an entry that has changed something,
+// the revision it makes.
+func (u *Update) Revision() int64 {
+	if u.sub > 0 {
+		return u.revision + 1
+	}
+	return u.revision
+}
+
+// End closes an entry: whatever it changed is one revision. It returns the
+// revision that holds after it.
+func (u *Update) End() int64 {
+	if u.sub > 0 {
+		u.revision++
+		u.sub = 0
+	}
+	return u.revision
+}
+
+// Publish returns the view after all closed entries. The changes are the
+// store's by now; they are forgotten here.
+func (u *Update) Publish() *View {
+	for i := range u.changes {
+		c := &u.changes[i]
+		if !c.Tombstone {
+			u.keyspace.cache.admit(c.version)
+		}
+	}
+	clear(u.changes)
+	u.changes = u.changes[:0]
+	return u.view(u.keyspace.writer.publish(u.revision))
+}
+
+// view is the update as a view over t.
+func (u *Update) view(t tree) *View {
+	return &View{Revision: t.revision, Compacted: u.compacted, keyspace: u.keyspace, tree: t}
+}
+
+// Now is the update as a view, its open entry's changes included. It holds
+// until the next change.
+func (u *Update) Now() *View {
+	return u.view(tree{root: u.keyspace.writer.root, revision: u.Revision()})
+}
+
+// Get returns the present record of key, nil if it does not exist.
+func (u *Update) Get(key []byte) ([]byte, error) {
+	it := u.keyspace.writer.get(view(key))
+	if it == nil {
+		return nil, nil
+	}
+	v := it.head.Load()
+	if !v.live() {
+		return nil, nil
+	}
+	return u.keyspace.load(v)
+}
+
+// Exists says whether key is there, and with which lease.
+func (u *Update) Exists(key []byte) (lease int64, ok bool) {
+	it := u.keyspace.writer.get(view(key))
+	if it == nil {
+		return 0, false
+	}
+	v := it.head.Load()
+	return v.lease, v.live()
+}
+
+// Put writes key. The slices are copied.
+func (u *Update) Put(key, val []byte, lease int64) {
+	main := u.revision + 1
+	v := &version{main: main, create: main, count: 1, lease: lease, sub: uint32(u.sub)}
+	w := u.keyspace.writer
+	it := w.get(view(key))
+	var old *version
+	if it != nil {
+		old = it.head.Load()
+	}
+	if old.live() {
+		v.create, v.count = old.create, old.count+1
+	}
+	v.older = old
+	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
+	kv := appendKeyValue(b, key, v.create, v.main, v.count, val, lease)
+	v.size = uint32(len(kv))
+	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
+	switch {
+	case it == nil:
+		it = &item{}
+		it.head.Store(v)
+		w.insert(string(key), it)
+	case old.live():
+		it.head.Store(v)
+	default:
+		it.head.Store(v)
+		w.add(view(key), 1)
+	}
+	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, version: v})
+	u.sub++
+}
+
+// DeleteRange deletes the keys of a range and says how many there were. With
+// prev it returns their records, in key order.
+func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records [][]byte, err error) {
+	s := newSpan(key, end)
+	now := u.Now()
+	list := now.collect(s, now.Revision, 0)
+	if prev {
+		if _, err := fill(list, u.keyspace.load); err != nil {
+			return 0, nil, err
+		}
+		for _, f := range list {
+			records = append(records, f.kv)
+		}
+	}
+	for _, f := range list {
+		u.delete(f.key, f.version)
+	}
+	return int64(len(list)), records, nil
+}
+
+// delete puts a tombstone on a live key.
+func (u *Update) delete(key string, old *version) {
+	w := u.keyspace.writer
+	v := &version{main: u.revision + 1, sub: uint32(u.sub), older: old}
+	w.get(key).head.Store(v)
+	w.add(key, -1)
+	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
+	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, version: v})
+	u.sub++
+}

@@ -1,0 +1,95 @@
+package rooms
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// plan says what of this module a package may import, beside api/... A package
+// that is not named may not exist.
+var plan = map[string][]string{
+	"cmd/etcd":          {"server"},
+	"server":            {"*"},
+	"internal/web":      {"internal/service"},
+	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/rpc":      {},
+	"internal/replica":  {"internal/raft", "internal/wal"},
+	"internal/raft":     {},
+	"internal/wal":      {},
+	"internal/machine":  {"internal/mvcc", "internal/member", "internal/store"},
+	"internal/mvcc":     {"internal/store"},
+	"internal/member":   {"internal/store"},
+	"internal/store":    {},
+	"internal/sim/disk": {},
+	"internal/rooms":    {},
+	"bench":             {},
+	"bench/echo":        {},
+	"test/crash":        {},
+}
+
+// timeless rooms run under a simulator, which owns the clock.
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim/disk"}
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", "etcd.alt/...")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			return all
+		} else {
+			require.NoError(t, err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportsFollowThePlan(t *testing.T) {
+	for _, p := range packages(t) {
+		room := strings.TrimPrefix(p.ImportPath, "etcd.alt/")
+		if room == "api" || strings.HasPrefix(room, "api/") {
+			for _, i := range p.Imports {
+				if in, ours := strings.CutPrefix(i, "etcd.alt/"); ours && !strings.HasPrefix(in, "api/") {
+					t.Errorf("%s imports %s: api imports nothing of ours", room, in)
+				}
+			}
+			continue
+		}
+		may, known := plan[room]
+		if !known {
+			t.Errorf("%s is not in the plan", room)
+			continue
+		}
+		for _, i := range p.Imports {
+			in, ours := strings.CutPrefix(i, "etcd.alt/")
+			if !ours || strings.HasPrefix(in, "api/") || slices.Contains(may, in) || slices.Contains(may, "*") {
+				continue
+			}
+			t.Errorf("%s imports %s, which the plan does not allow", room, in)
+		}
+		for _, i := range p.Imports {
+			if strings.HasPrefix(i, "go.etcd.io/etcd/") {
+				t.Errorf("%s imports %s: no module of upstream's belongs here", room, i)
+			}
+			if i == "github.com/cockroachdb/pebble/v2" && room != "internal/store" {
+				t.Errorf("%s imports the storage engine, which is the store's alone", room)
+			}
+		}
+	}
+}

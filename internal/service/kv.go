@@ -1,0 +1,189 @@
+package service
+
+import (
+	"bytes"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/rpc"
+)
+
+// header is the header of a reply at a revision of the keyspace.
+func (s *Service) header(revision int64) header {
+	return header{cluster: s.c.ClusterID, member: s.c.MemberID, revision: revision, term: s.c.Replica.Status().Term}
+}
+
+// rangeKeys serves KV.Range.
+func (s *Service) rangeKeys(c *rpc.Call) {
+	var r etcdserverpb.RangeRequest
+	if !decode(c, &r) {
+		return
+	}
+	if err := checkRange(&r); err != nil {
+		fail(c, err)
+		return
+	}
+	if !r.Serializable && !s.c.Replica.Alone() {
+		kept := keepRange(&r)
+		c.Keep()
+		s.linearizable(c, func() { s.readRange(c, kept, true) })
+		return
+	}
+	s.readRange(c, &r, false)
+}
+
+// readRange answers a range right here if memory has all it takes, else on a
+// worker. kept says that call and request may outlive this function.
+func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool) {
+	view := s.c.Machine.View()
+	res, ok, err := view.Keys.RangeCached(r)
+	switch {
+	case err != nil:
+		fail(c, err)
+	case ok:
+		c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
+	default:
+		if !kept {
+			r = keepRange(r)
+			c.Keep()
+		}
+		s.workers.do(c, func() { s.answerRange(c, r, view) })
+	}
+}
+
+// keepRange copies a request that aliases its payload.
+func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
+	return &etcdserverpb.RangeRequest{
+		Key: bytes.Clone(r.Key), RangeEnd: bytes.Clone(r.RangeEnd), Limit: r.Limit, Revision: r.Revision,
+		SortOrder: r.SortOrder, SortTarget: r.SortTarget, Serializable: r.Serializable, KeysOnly: r.KeysOnly, CountOnly: r.CountOnly,
+		MinModRevision: r.MinModRevision, MaxModRevision: r.MaxModRevision,
+		MinCreateRevision: r.MinCreateRevision, MaxCreateRevision: r.MaxCreateRevision,
+	}
+}
+
+// answerRange answers a range from a view, wherever the values are.
+func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest, view *machine.View) {
+	res, err := view.Keys.Range(r)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
+}
+
+// put serves KV.Put.
+func (s *Service) put(c *rpc.Call) {
+	var r etcdserverpb.PutRequest
+	if !decode(c, &r) {
+		return
+	}
+	if err := checkPut(&r); err != nil {
+		fail(c, err)
+		return
+	}
+	s.propose(c, fieldPut, putResponse)
+}
+
+func putResponse(s *Service, r *machine.Result) rpc.Message {
+	return &putReply{s.header(r.Revision), r.PrevKV}
+}
+
+// deleteRange serves KV.DeleteRange.
+func (s *Service) deleteRange(c *rpc.Call) {
+	var r etcdserverpb.DeleteRangeRequest
+	if !decode(c, &r) {
+		return
+	}
+	if len(r.Key) == 0 {
+		fail(c, errs.EmptyKey)
+		return
+	}
+	s.propose(c, fieldDeleteRange, deleteResponse)
+}
+
+func deleteResponse(s *Service, r *machine.Result) rpc.Message {
+	h := s.header(r.Revision)
+	return encoded(appendDelete(h.appendTo(nil), r.Deleted, r.PrevKVs))
+}
+
+// txn serves KV.Txn.
+func (s *Service) txn(c *rpc.Call) {
+	var r etcdserverpb.TxnRequest
+	if !decode(c, &r) {
+		return
+	}
+	if err := checkTxn(&r, s.c.MaxTxnOps); err != nil {
+		fail(c, err)
+		return
+	}
+	readOnly, serializable := plainReads(&r)
+	if !readOnly {
+		s.propose(c, fieldTxn, txnResponse)
+		return
+	}
+	kept := &etcdserverpb.TxnRequest{}
+	if !decodeCopy(c, kept) {
+		return
+	}
+	c.Keep()
+	read := func() { s.workers.do(c, func() { s.answerTxn(c, kept) }) }
+	if serializable {
+		read()
+		return
+	}
+	s.linearizable(c, read)
+}
+
+// answerTxn answers a transaction that only reads.
+func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
+	view := s.c.Machine.View().Keys
+	res, err := machine.ReadTxn(view, r)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	h := s.header(view.Revision)
+	c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
+}
+
+func txnResponse(s *Service, r *machine.Result) rpc.Message {
+	h := s.header(r.Revision)
+	return encoded(appendTxn(h.appendTo(nil), r.Txn))
+}
+
+// appendTxn appends what follows the header of a TxnResponse. The replies of
+// its operations have a header with the revision alone, nested transactions an
+// empty one.
+func appendTxn(b []byte, r *machine.TxnResult) []byte {
+	if r.Succeeded {
+		b = appendUint(b, 2, 1)
+	}
+	for i := range r.Ops {
+		op := appendOp(nil, &r.Ops[i])
+		b = protowire.AppendTag(b, 3, protowire.BytesType)
+		b = protowire.AppendBytes(b, op)
+	}
+	return b
+}
+
+// appendOp appends a ResponseOp.
+func appendOp(b []byte, o *machine.OpResult) []byte {
+	h := header{revision: o.Revision}
+	var field protowire.Number
+	var body []byte
+	switch {
+	case o.Op.GetRequestRange() != nil:
+		field, body = 1, appendRange(h.appendTo(nil), &o.Range)
+	case o.Op.GetRequestPut() != nil:
+		field, body = 2, appendPut(h.appendTo(nil), o.PrevKV)
+	case o.Op.GetRequestDeleteRange() != nil:
+		field, body = 3, appendDelete(h.appendTo(nil), o.Deleted, o.PrevKVs)
+	default:
+		field, body = 4, appendTxn((&header{}).appendTo(nil), o.Txn)
+	}
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	return protowire.AppendBytes(b, body)
+}

@@ -1,0 +1,44 @@
+package service
+
+import (
+	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/rpc"
+)
+
+// status serves Maintenance.Status. The size of the data is read from the disk,
+// so a worker does it.
+func (s *Service) status(c *rpc.Call) {
+	var r etcdserverpb.StatusRequest
+	if !decode(c, &r) {
+		return
+	}
+	c.Keep()
+	s.workers.do(c, func() { s.answerStatus(c) })
+}
+
+func (s *Service) answerStatus(c *rpc.Call) {
+	size, err := s.c.Store.DiskBytes()
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	view, raft := s.c.Machine.View(), s.c.Replica.Status()
+	res := &etcdserverpb.StatusResponse{
+		Header:           s.protoHeader(view.Keys.Revision),
+		Version:          s.c.Version,
+		DbSize:           int64(size),
+		DbSizeInUse:      int64(size),
+		DbSizeQuota:      s.c.Quota,
+		Leader:           raft.Leader,
+		RaftIndex:        raft.Commit,
+		RaftTerm:         raft.Term,
+		RaftAppliedIndex: view.Applied,
+		StorageVersion:   s.c.StorageVersion,
+		DowngradeInfo:    &etcdserverpb.DowngradeInfo{},
+	}
+	if raft.Leader == 0 {
+		res.Errors = append(res.Errors, errs.NoLeader.Error())
+	}
+	c.Reply(res)
+}

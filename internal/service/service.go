@@ -1,0 +1,213 @@
+package service
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/replica"
+	"etcd.alt/internal/rpc"
+	"etcd.alt/internal/store"
+)
+
+// Config is what a Service is built from. All fields must be set, but for
+// Logger.
+type Config struct {
+	Machine *machine.Machine
+	Replica *replica.Replica
+	Store   *store.Store
+	// Answers is what Replica's Settled flushes.
+	Answers *Answers
+	// ClusterID and MemberID stand in every header.
+	ClusterID, MemberID uint64
+	// FirstID is the first request id to use; see FirstRequestID.
+	FirstID uint64
+	// MaxRequestBytes bounds a request in the log, MaxTxnOps each list of a
+	// transaction.
+	MaxRequestBytes, MaxTxnOps int
+	// Version is the server's version, StorageVersion the one of its data.
+	Version, StorageVersion string
+	// Quota is what Status reports.
+	Quota  int64
+	Logger *zap.Logger
+}
+
+// Service serves the methods of all services. Close stops its workers.
+type Service struct {
+	c       Config
+	nextID  atomic.Uint64
+	workers workers
+}
+
+// New returns a Service that is ready to serve.
+func New(c Config) *Service {
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	s := &Service{c: c}
+	s.nextID.Store(c.FirstID)
+	s.workers.start()
+	return s
+}
+
+// Close ends the workers; what still waits for one is answered with
+// errs.Stopped. The replica has ended by then, so nothing new comes.
+func (s *Service) Close() { s.workers.stop() }
+
+// Kick has the replica look at what was proposed. The RPC engine calls it when
+// a connection has handled all it has read.
+func (s *Service) Kick() { s.c.Replica.Kick() }
+
+// Methods is the table of what is served.
+func (s *Service) Methods() []rpc.Method {
+	return []rpc.Method{
+		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
+		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
+		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
+		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
+		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
+		{Path: "/etcdserverpb.Maintenance/Status", Inline: s.status},
+	}
+}
+
+// FirstRequestID makes the first of a run of request ids that no other member,
+// and no earlier run of this one, uses: two bytes of the member's id, five
+// bytes of milliseconds, one byte of zeros to count in.
+func FirstRequestID(memberID uint64, unixMilli int64) uint64 {
+	return memberID<<48 | uint64(unixMilli)<<24>>16
+}
+
+func (s *Service) newID() uint64 { return s.nextID.Add(1) }
+
+// request is a message that can be decoded from a payload without a copy.
+type request interface {
+	UnmarshalVT([]byte) error
+	UnmarshalVTUnsafe([]byte) error
+}
+
+// decode reads the payload into r, which aliases it and must not outlive the
+// handler. It answers the call if that fails.
+func decode(c *rpc.Call, r request) bool {
+	return decoded(c, r.UnmarshalVTUnsafe(c.Payload()))
+}
+
+// decodeCopy is decode for an r that outlives the handler.
+func decodeCopy(c *rpc.Call, r request) bool {
+	return decoded(c, r.UnmarshalVT(c.Payload()))
+}
+
+func decoded(c *rpc.Call, err error) bool {
+	if err != nil {
+		c.Fail(codes.Internal, fmt.Sprintf("grpc: error unmarshalling request: %v", err))
+	}
+	return err == nil
+}
+
+// fail answers a call with err as the table of errors has it.
+func fail(c *rpc.Call, err error) { c.Fail(errs.Status(err)) }
+
+// Answers collects the calls that were answered elsewhere than in their
+// handler, so that each connection is flushed once for many of them. It may be
+// used by several goroutines.
+type Answers struct {
+	mu struct {
+		sync.Mutex
+		filling, spare *rpc.Batch
+	}
+}
+
+// NewAnswers returns an empty collection.
+func NewAnswers() *Answers {
+	a := &Answers{}
+	a.mu.filling, a.mu.spare = &rpc.Batch{}, &rpc.Batch{}
+	return a
+}
+
+func (a *Answers) add(c *rpc.Call) {
+	a.mu.Lock()
+	a.mu.filling.Add(c)
+	a.mu.Unlock()
+}
+
+// Flush sends what has been answered since the last Flush. It never blocks on
+// a connection.
+func (a *Answers) Flush() {
+	a.mu.Lock()
+	b := a.mu.filling
+	if a.mu.spare == nil {
+		a.mu.spare = &rpc.Batch{}
+	}
+	a.mu.filling, a.mu.spare = a.mu.spare, nil
+	a.mu.Unlock()
+	b.Flush()
+	a.mu.Lock()
+	a.mu.spare = b
+	a.mu.Unlock()
+}
+
+// proposed is a call that waits for its entry to be applied.
+type proposed struct {
+	service *Service
+	call    *rpc.Call
+	reply   func(s *Service, r *machine.Result) rpc.Message
+}
+
+// Done is replica.Caller's.
+func (p *proposed) Done(result any, err error) {
+	if err != nil {
+		fail(p.call, err)
+	} else {
+		p.call.Reply(p.reply(p.service, result.(*machine.Result)))
+	}
+	p.service.c.Answers.add(p.call)
+}
+
+// propose sends the request in field of the replicated request through the
+// log. reply encodes what comes of it.
+func (s *Service) propose(c *rpc.Call, field int, reply func(*Service, *machine.Result) rpc.Message) {
+	id := s.newID()
+	data := appendReplicated(nil, field, c.Payload(), id)
+	if len(data) > s.c.MaxRequestBytes {
+		fail(c, errs.RequestTooLarge)
+		return
+	}
+	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), reply}); err != nil {
+		fail(c, err)
+		s.c.Answers.add(c)
+	}
+}
+
+// barrier is a call that waits until it may read.
+type barrier struct {
+	service *Service
+	call    *rpc.Call
+	read    func()
+}
+
+// Done is replica.Caller's.
+func (b *barrier) Done(_ any, err error) {
+	if err != nil {
+		fail(b.call, err)
+	} else {
+		b.read()
+	}
+	b.service.c.Answers.add(b.call)
+}
+
+// linearizable calls read, which answers c, once the published state has
+// everything that was acknowledged before.
+func (s *Service) linearizable(c *rpc.Call, read func()) {
+	if s.c.Replica.Alone() {
+		read()
+		return
+	}
+	if err := s.c.Replica.Read(&barrier{s, c.Keep(), read}); err != nil {
+		fail(c, err)
+		s.c.Answers.add(c)
+	}
+}

@@ -1,0 +1,165 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"sort"
+	"time"
+
+	"etcd.alt/api/version"
+)
+
+// Member is the member as its health is judged.
+type Member interface {
+	// HasLeader says whether a leader is known.
+	HasLeader() bool
+	// SerializableRead reads one key of this member's state.
+	SerializableRead() error
+	// LinearizableRead reads one key behind a barrier.
+	LinearizableRead(ctx context.Context) error
+	// ClusterVersion is the version the members agreed on, "" for none yet.
+	ClusterVersion() string
+}
+
+// checkTimeout bounds one health check.
+const checkTimeout = 10 * time.Second
+
+// Client returns what is served on client ports.
+func Client(m Member) http.Handler {
+	mux := http.NewServeMux()
+	addHealth(mux, m)
+	mux.HandleFunc("/version", get(func(w http.ResponseWriter, _ *http.Request) { serveVersion(w, m) }))
+	return crossOrigin(mux)
+}
+
+// Metrics returns what is served on metrics ports.
+func Metrics(m Member) http.Handler {
+	mux := http.NewServeMux()
+	addHealth(mux, m)
+	return mux
+}
+
+// crossOrigin lets pages of any origin ask, as the default of --cors has it.
+func crossOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE")
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Allow-Headers", "accept, content-type, authorization")
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// get refuses other methods than GET.
+func get(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			w.Header().Set("Allow", http.MethodGet)
+			http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func serveVersion(w http.ResponseWriter, m Member) {
+	cluster := m.ClusterVersion()
+	if cluster == "" {
+		cluster = "not_decided"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(struct {
+		Server  string `json:"etcdserver"`
+		Cluster string `json:"etcdcluster"`
+		Storage string `json:"storage"`
+	}{version.Server, cluster, version.Storage})
+}
+
+func addHealth(mux *http.ServeMux, m Member) {
+	mux.HandleFunc("/health", get(func(w http.ResponseWriter, r *http.Request) { serveHealth(w, r, m) }))
+	serializable := check{"serializable_read", func(context.Context) error { return m.SerializableRead() }}
+	linearizable := check{"linearizable_read", m.LinearizableRead}
+	addChecks(mux, "/livez", []check{serializable})
+	addChecks(mux, "/readyz", []check{serializable, linearizable})
+}
+
+// serveHealth answers /health: one verdict and its reason.
+func serveHealth(w http.ResponseWriter, r *http.Request, m Member) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	local := r.URL.Query().Get("serializable") == "true"
+	reason := ""
+	switch {
+	case !local && !m.HasLeader():
+		reason = "RAFT NO LEADER"
+	case local:
+		if err := m.SerializableRead(); err != nil {
+			reason = "RANGE ERROR:" + err.Error()
+		}
+	default:
+		if err := m.LinearizableRead(ctx); err != nil {
+			reason = "RANGE ERROR:" + err.Error()
+		}
+	}
+	if reason != "" {
+		http.Error(w, fmt.Sprintf(`{"health":"false","reason":%q}`, reason), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, `{"health":"true","reason":""}`)
+}
+
+// check is one of the questions behind /livez and /readyz.
+type check struct {
+	name string
+	run  func(context.Context) error
+}
+
+func addChecks(mux *http.ServeMux, path string, checks []check) {
+	mux.HandleFunc(path, get(func(w http.ResponseWriter, r *http.Request) {
+		exclude := r.URL.Query()["exclude"]
+		serveChecks(w, r, slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return slices.Contains(exclude, c.name) }))
+	}))
+	for _, c := range checks {
+		mux.HandleFunc(path+"/"+c.name, get(func(w http.ResponseWriter, r *http.Request) { serveChecks(w, r, []check{c}) }))
+	}
+}
+
+// serveChecks runs checks and reports each where one has failed or "verbose"
+// asks for it.
+func serveChecks(w http.ResponseWriter, r *http.Request, checks []check) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	var lines []string
+	failed := false
+	for _, c := range checks {
+		if err := c.run(ctx); err != nil {
+			failed = true
+			lines = append(lines, fmt.Sprintf("[-]%s failed: %v\n", c.name, err))
+		} else {
+			lines = append(lines, fmt.Sprintf("[+]%s ok\n", c.name))
+		}
+	}
+	sort.Strings(lines)
+	body := ""
+	for _, l := range lines {
+		body += l
+	}
+	if failed {
+		http.Error(w, body, http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Query().Has("verbose") {
+		fmt.Fprint(w, body)
+	}
+	fmt.Fprint(w, "ok\n")
+}

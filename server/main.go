@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"etcd.alt/api/version"
+)
+
+// Main runs a member until a signal stops it, and returns the status to exit
+// with: 0 after a clean stop, 1 after an error, 2 for a command line that
+// cannot be read.
+func Main(args, environ []string, stdout, stderr io.Writer) int {
+	c, warnings, err := Parse(args, environ, stdout)
+	var usage *UsageError
+	switch {
+	case errors.Is(err, ErrHelp):
+		return 0
+	case errors.Is(err, ErrVersion):
+		fmt.Fprint(stdout, version.Text())
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "%v\nRun 'etcd --help' for usage.\n", err)
+		return 2
+	case err != nil:
+		fmt.Fprintf(stderr, "etcd: %v\n", err)
+		return 1
+	}
+	logger, err := NewLogger(c)
+	if err != nil {
+		fmt.Fprintf(stderr, "etcd: %v\n", err)
+		return 1
+	}
+	defer logger.Sync()
+	for _, w := range warnings {
+		logger.Warn(w)
+	}
+	if err := run(c, logger); err != nil {
+		logger.Error("the member has stopped", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+// run starts a member and stops it on the first signal. A second signal ends
+// the process at once.
+func run(c *Config, logger *zap.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if c.UnsafeNoFsync {
+		logger.Warn("--unsafe-no-fsync is set: a power cut may lose acknowledged writes")
+	}
+	m, err := Start(ctx, c, logger)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		stop()
+		logger.Info("stopping")
+		if err := m.Close(); err != nil {
+			return err
+		}
+		logger.Info("stopped")
+		return nil
+	case err := <-m.Failed():
+		return errors.Join(err, m.Close())
+	}
+}

@@ -1,0 +1,334 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"etcd.alt/api/version"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/mvcc"
+	"etcd.alt/internal/raft"
+	"etcd.alt/internal/replica"
+	"etcd.alt/internal/rpc"
+	"etcd.alt/internal/service"
+	"etcd.alt/internal/store"
+	"etcd.alt/internal/wal"
+	"etcd.alt/internal/web"
+)
+
+// requestTimeout is how long a request may take beside two elections.
+const requestTimeout = 5 * time.Second
+
+// readRetry is how long a round of read barriers may go unanswered.
+const readRetry = 500 * time.Millisecond
+
+// drainTimeout is how long running requests may take at a clean stop.
+const drainTimeout = 5 * time.Second
+
+// messageSlack is what a message on the wire may have beyond a request in the
+// log.
+const messageSlack = 512 << 10
+
+// Member is a running member. Start builds it and Close takes it down.
+type Member struct {
+	config    *Config
+	logger    *zap.Logger
+	directory *directory
+	store     *store.Store
+	machine   *machine.Machine
+	replica   *replica.Replica
+	service   *service.Service
+	rpc       *rpc.Server
+	metrics   *http.Server
+	listeners listeners
+
+	background sync.WaitGroup // ticks and listeners
+	stopTicks  chan struct{}
+	failed     chan error // of capacity 1: why the member cannot go on
+}
+
+// listeners are bound before anything else is done, so that a port in use is
+// found early.
+type listeners struct {
+	clients, metrics []net.Listener
+}
+
+// Start brings a member up and returns when clients are served. What fails on
+// the way is taken down again.
+func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Member{config: c, logger: logger, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	if err := m.start(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Member) start(ctx context.Context) error {
+	began := time.Now()
+	c := m.config
+	if err := m.listeners.bind(c); err != nil {
+		return err
+	}
+	var err error
+	if m.directory, err = openDirectory(c.directory(), c.walDirectory()); err != nil {
+		return err
+	}
+	d, err := m.openData()
+	if err != nil {
+		return err
+	}
+	m.store = d.store
+	keys, err := mvcc.Load(d.store, d.applied.Revision, c.CacheBytes)
+	if err != nil {
+		return errors.Join(err, d.log.Close())
+	}
+	if m.machine, err = machine.New(d.store, keys); err != nil {
+		return errors.Join(err, d.log.Close())
+	}
+	node, err := raft.New(raft.Config{
+		ID:             d.identity.MemberID,
+		ElectionTicks:  int(c.ElectionTimeout / c.HeartbeatInterval),
+		HeartbeatTicks: 1,
+		PreVote:        true,
+		PrevIndex:      d.recovered.Prev.Index,
+		PrevTerm:       d.recovered.Prev.Term,
+		Entries:        d.recovered.Entries,
+		HardState:      d.recovered.HardState,
+		Applied:        d.applied.Index,
+		ConfState:      d.applied.ConfState,
+		Logger:         raftLogger{logger: m.logger.Named("raft").Sugar()},
+	})
+	if err != nil {
+		return errors.Join(err, d.log.Close())
+	}
+	answers := service.NewAnswers()
+	m.replica = replica.New(replica.Config{
+		Node:         node,
+		Log:          d.log,
+		State:        m.machine,
+		Settled:      answers.Flush,
+		Now:          func() time.Duration { return time.Since(began) },
+		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
+		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),
+		Logger:       m.logger.Named("replica"),
+	})
+	m.background.Go(m.routineTick)
+	if err := m.waitServing(ctx); err != nil {
+		return err
+	}
+	m.service = service.New(service.Config{
+		Machine:         m.machine,
+		Replica:         m.replica,
+		Store:           m.store,
+		Answers:         answers,
+		ClusterID:       d.identity.ClusterID,
+		MemberID:        d.identity.MemberID,
+		FirstID:         service.FirstRequestID(d.identity.MemberID, began.UnixMilli()),
+		MaxRequestBytes: int(c.MaxRequestBytes),
+		MaxTxnOps:       int(c.MaxTxnOps),
+		Version:         version.Server,
+		StorageVersion:  version.Storage,
+		Logger:          m.logger.Named("service"),
+	})
+	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
+		return fmt.Errorf("make this member known: %w", err)
+	}
+	if err := m.serve(); err != nil {
+		return err
+	}
+	m.logger.Info("ready to serve client requests",
+		zap.String("name", c.Name),
+		zap.String("cluster-id", fmt.Sprintf("%x", d.identity.ClusterID)),
+		zap.String("member-id", fmt.Sprintf("%x", d.identity.MemberID)),
+		zap.Strings("listen-client-urls", urlStrings(c.ListenClientURLs)),
+		zap.Uint64("applied-index", m.machine.View().Applied),
+		zap.Int64("revision", m.machine.View().Keys.Revision),
+		zap.Duration("took", time.Since(began)))
+	return nil
+}
+
+// waitServing waits until the log is replayed and a leader is known.
+func (m *Member) waitServing(ctx context.Context) error {
+	select {
+	case <-m.replica.Serving():
+		return nil
+	case <-m.replica.Done():
+		return m.replica.Err()
+	case err := <-m.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serve opens the doors.
+func (m *Member) serve() error {
+	var err error
+	m.rpc, err = rpc.NewServer(rpc.Options{
+		Methods: m.service.Methods(),
+		Web:     web.Client(m.service),
+		Settled: m.service.Kick,
+		Limits: rpc.Limits{
+			MaxStreams:        m.config.MaxConcurrentStreams,
+			MaxMessage:        int(m.config.MaxRequestBytes) + messageSlack,
+			PingInterval:      m.config.KeepAliveMinTime,
+			KeepaliveInterval: m.config.KeepAliveInterval,
+			KeepaliveTimeout:  m.config.KeepAliveTimeout,
+		},
+		Logger: m.logger.Named("rpc"),
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range m.listeners.clients {
+		m.background.Go(func() {
+			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
+				m.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	m.metrics = &http.Server{Handler: web.Metrics(m.service), ReadHeaderTimeout: drainTimeout}
+	for _, l := range m.listeners.metrics {
+		m.background.Go(func() {
+			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				m.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	return nil
+}
+
+// ClientAddresses are the addresses on which clients are served.
+func (m *Member) ClientAddresses() []net.Addr {
+	var addresses []net.Addr
+	for _, l := range m.listeners.clients {
+		addresses = append(addresses, l.Addr())
+	}
+	return addresses
+}
+
+// Failed delivers the reason when a member cannot go on. Close is still to be
+// called.
+func (m *Member) Failed() <-chan error { return m.failed }
+
+func (m *Member) fail(err error) {
+	select {
+	case m.failed <- err:
+	default:
+	}
+}
+
+// routineTick moves the replica's clock, and hears when it ends by itself.
+func (m *Member) routineTick() {
+	t := time.NewTicker(m.config.HeartbeatInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			m.replica.Tick()
+		case <-m.replica.Done():
+			if err := m.replica.Err(); err != nil {
+				m.fail(err)
+			}
+			return
+		case <-m.stopTicks:
+			return
+		}
+	}
+}
+
+// Close lets running requests end and takes the member down, in reverse order
+// of Start. It returns what went wrong on the way; what was acknowledged is on
+// disk all the same.
+func (m *Member) Close() error {
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if m.rpc != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			note(err)
+		}
+		cancel()
+		note(m.metrics.Close())
+	}
+	m.listeners.close()
+	if m.replica != nil {
+		close(m.stopTicks)
+		note(m.replica.Close())
+	}
+	m.background.Wait()
+	if m.service != nil {
+		m.service.Close()
+	}
+	if m.store != nil {
+		note(m.store.Close())
+	}
+	if m.directory != nil {
+		note(m.directory.close())
+	}
+	return errors.Join(errs...)
+}
+
+// bind opens the listeners of c.
+func (l *listeners) bind(c *Config) error {
+	for _, u := range c.ListenClientURLs {
+		n, err := listen(u)
+		if err != nil {
+			return fmt.Errorf("--listen-client-urls: %w", err)
+		}
+		l.clients = append(l.clients, n)
+	}
+	for _, u := range c.ListenMetricsURLs {
+		n, err := listen(u)
+		if err != nil {
+			return fmt.Errorf("--listen-metrics-urls: %w", err)
+		}
+		l.metrics = append(l.metrics, n)
+	}
+	return nil
+}
+
+func (l *listeners) close() {
+	for _, n := range append(l.clients, l.metrics...) {
+		n.Close() // most are closed already by whoever served them
+	}
+}
+
+// openStore opens the store of a member.
+func (m *Member) openStore(path string) (*store.Store, error) {
+	return store.Open(store.Options{
+		FS:      vfs.Default,
+		Dir:     path,
+		Logger:  storeLogger{m.logger.Named("store").Sugar()},
+		OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+	})
+}
+
+// logOptions are the options of the raft log of a member.
+func (m *Member) logOptions(id store.Identity) wal.Options {
+	return wal.Options{
+		FS:        vfs.Default,
+		Dir:       m.directory.log,
+		ClusterID: id.ClusterID,
+		MemberID:  id.MemberID,
+		Salt:      rand.Uint64(),
+		NoSync:    m.config.UnsafeNoFsync,
+	}
+}
