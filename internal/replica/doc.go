@@ -6,7 +6,7 @@
 // A request's way:
 //
 //	Propose, Read   any goroutine: into the inbox, no goroutine per call
-//	routineLoop     takes all that waits as one batch, steps raft
+//	Core.Turn       takes all that waits as one batch, steps raft
 //	append stage    one write and one sync per batch
 //	apply stage     State.Apply, then the callers are answered
 //

@@ -100,10 +100,16 @@ func (b *inbox) tick() {
 	b.kick()
 }
 
-func (b *inbox) putAppended(tasks []*raft.Append, took time.Duration) {
+// putAppended returns tasks that were written, with the duration of their sync,
+// or the error that ends the member.
+func (b *inbox) putAppended(tasks []*raft.Append, took time.Duration, err error) {
 	b.mu.Lock()
-	b.mu.appended = append(b.mu.appended, tasks...)
-	b.mu.took = took
+	if err != nil {
+		b.mu.broken = err
+	} else {
+		b.mu.appended = append(b.mu.appended, tasks...)
+		b.mu.took = took
+	}
 	b.mu.Unlock()
 	b.kick()
 }
@@ -111,13 +117,6 @@ func (b *inbox) putAppended(tasks []*raft.Append, took time.Duration) {
 func (b *inbox) putApplied(f finished) {
 	b.mu.Lock()
 	b.mu.applied = append(b.mu.applied, f)
-	b.mu.Unlock()
-	b.kick()
-}
-
-func (b *inbox) putBroken(err error) {
-	b.mu.Lock()
-	b.mu.broken = err
 	b.mu.Unlock()
 	b.kick()
 }

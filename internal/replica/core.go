@@ -1,0 +1,475 @@
+package replica
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/raft"
+	"etcd.alt/internal/wal"
+)
+
+// State is the replicated state as the replica sees it.
+type State interface {
+	// Apply applies committed entries, in order, as one batch, and publishes the
+	// state after them. For each entry that wanted says somebody here waits for,
+	// it calls done, once, after the publication. It returns the configuration
+	// changes among the entries as it decided them, one for each such entry, and
+	// the configuration after them. An error means that this member cannot go
+	// on. Apply keeps nothing of entries, but may alias their data.
+	Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done func(id uint64, result any, err error)) (changes []*raftpb.ConfChange, conf *raftpb.ConfState, err error)
+	// Durable is the last entry whose effects survive a power cut.
+	Durable() uint64
+	// Busy says that Apply may have to wait for the disk now.
+	Busy() bool
+	// Flush makes what has been applied durable. It returns at once; Durable
+	// moves when it is done. An error means that this member cannot go on.
+	Flush() error
+}
+
+// Config is what a Core is built from. All fields must be set, but for Logger.
+type Config struct {
+	Node  *raft.Node
+	Log   *wal.Log
+	State State
+	// Settled is called after answers have been given, on the goroutine that
+	// gave them (the loop's or the apply stage's): replies that were put into
+	// buffers can be sent now.
+	Settled func()
+	// Now is the time since some fixed moment.
+	Now func() time.Duration
+	// RequestTicks is how long a proposal or a read waits for its answer, and
+	// RetryTicks how long a round of read barriers does.
+	RequestTicks, RetryTicks int64
+	Logger                   *zap.Logger
+}
+
+// Stages does what a Core hands over, elsewhere and later: it calls WriteLog or
+// ApplyEntries, one call of each at a time and in the order of the tasks, and
+// the Core hears of it through its inbox. None of its methods may block.
+type Stages interface {
+	// InPlace says that the Core may do work itself where it sees fit.
+	InPlace() bool
+	Append(tasks []*raft.Append)
+	Apply(task *raft.Apply)
+	// Prepare has the log's next segment made ahead.
+	Prepare()
+}
+
+// Status is what is published of the consensus after each step.
+type Status struct {
+	raft.Status
+	// Alone says that the published state may be read without a barrier.
+	Alone bool
+}
+
+// slowSync is the duration of a sync above which the append stage is not run in
+// place: the loop must not be away for long.
+const slowSync = 5 * time.Millisecond
+
+// Bounds of what is kept behind.
+const (
+	// keptEntries stay in memory below the applied index.
+	keptEntries = 5000
+	// keptBytes bound them.
+	keptBytes = 16 << 20
+	// unflushedEntries and unflushedBytes are how far the store may be behind
+	// the log before it is told to flush: they bound the replay at start.
+	unflushedEntries = 50_000
+	unflushedBytes   = 16 << 20
+)
+
+// Core is the loop without its goroutines: Turn does all there is to do, and
+// whoever owns the Core calls it when there is something in the inbox. The other
+// exported methods may be called by anybody, but for Turn, Finish and those that
+// Stages calls.
+type Core struct {
+	c      Config
+	stages Stages
+	inbox  *inbox
+	calls  *calls
+
+	status  atomic.Pointer[Status]
+	alone   atomic.Bool
+	gap     atomic.Int64 // committed and not yet applied
+	serving chan struct{}
+
+	// The rest belongs to the owner.
+	in        batch
+	now       int64 // ticks so far
+	reads     reads
+	appending int               // append tasks handed over and not back yet
+	applying  int               // apply tasks
+	parked    *raftpb.HardState // a commit index that waits for company
+	lastSync  time.Duration
+	startedAt uint64 // commit index at start: nobody is served below it
+	flushedAt uint64 // bytes of the log when the store was last told to flush
+	served    bool
+}
+
+// NewCore builds a Core. It owns Node and Log from here on.
+func NewCore(c Config, stages Stages) *Core {
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	r := &Core{c: c, stages: stages, inbox: newInbox(), calls: newCalls(), serving: make(chan struct{})}
+	r.startedAt = c.Node.Status().Commit
+	r.publish()
+	return r
+}
+
+// Propose offers data for the log under id, which data itself must carry and
+// which must be unique. The loop may not be awake: whoever has offered all it
+// has calls Kick. An error is returned instead of an answer; then nothing was
+// queued.
+func (r *Core) Propose(id uint64, data []byte, c Caller) error {
+	if r.gap.Load() > maxGap {
+		return errs.TooManyRequests
+	}
+	return r.inbox.propose(proposal{id, data, c})
+}
+
+// maxGap is how far applying may lag behind committing before requests are
+// refused.
+const maxGap = 5000
+
+// Read asks for a read barrier: when c is told, everything acknowledged to
+// anybody before this call can be read. Kick as for Propose.
+func (r *Core) Read(c Caller) error { return r.inbox.read(c) }
+
+// Alone says that no barrier is needed at present; see raft.Node.Alone.
+func (r *Core) Alone() bool { return r.alone.Load() }
+
+// Kick wakes the loop for what was queued.
+func (r *Core) Kick() { r.inbox.kick() }
+
+// Tick moves the logical clock by one.
+func (r *Core) Tick() { r.inbox.tick() }
+
+// Status returns what was published last.
+func (r *Core) Status() Status { return *r.status.Load() }
+
+// Serving is closed when clients may be served: all that was known to be
+// committed at start is applied, and a leader is known.
+func (r *Core) Serving() <-chan struct{} { return r.serving }
+
+// Turn does all there is to do: the work raft hands out, then what waits in the
+// inbox, until there is neither. An error is the end of this member; Finish is
+// still to be called.
+func (r *Core) Turn() error {
+	for {
+		for more := true; more; {
+			var err error
+			if more, err = r.work(); err != nil {
+				return err
+			}
+		}
+		r.publish()
+		r.inbox.take(&r.in, r.wantsProposals())
+		if r.in.empty() {
+			return nil
+		}
+		if err := r.step(); err != nil {
+			return err
+		}
+	}
+}
+
+// Finish writes what still waits, if the log has not failed, closes it, and
+// answers everybody who waits with errs.Stopped. What was handed over must have
+// come back.
+func (r *Core) Finish(failed bool) error {
+	var err error
+	if r.parked != nil && !failed {
+		if err = r.c.Log.Append(wal.Batch{HardState: r.parked}); err != nil {
+			err = fmt.Errorf("replica: write the log: %w", err)
+		}
+	}
+	if cerr := r.c.Log.Close(); err == nil && !failed {
+		err = cerr
+	}
+	proposals, readers := r.inbox.close(errs.Stopped)
+	for _, p := range proposals {
+		p.caller.Done(nil, errs.Stopped)
+	}
+	for _, c := range readers {
+		c.Done(nil, errs.Stopped)
+	}
+	r.calls.fail(errs.Stopped)
+	r.reads.fail(errs.Stopped)
+	r.c.Settled()
+	return err
+}
+
+// wantsProposals says that the append stage has room: while two batches are on
+// their way, those that come gather into a third.
+func (r *Core) wantsProposals() bool { return r.appending < 2 }
+
+// step gives raft what was taken from the inbox.
+func (r *Core) step() error {
+	node := r.c.Node
+	if r.in.broken != nil {
+		return r.in.broken
+	}
+	if len(r.in.appended) > 0 {
+		r.lastSync = r.in.took
+	}
+	for _, a := range r.in.appended {
+		r.appending--
+		if err := node.Appended(a); err != nil {
+			return err
+		}
+	}
+	for _, f := range r.in.applied {
+		r.applying--
+		if err := r.finish(f.task, f.outcome); err != nil {
+			return err
+		}
+	}
+	if r.in.ticks > 0 {
+		r.now++
+		node.Tick()
+		r.calls.expire(r.now)
+		r.reads.tick(r.now)
+		if err := r.upkeep(); err != nil {
+			return err
+		}
+		r.c.Settled()
+	}
+	if len(r.in.proposals) > 0 {
+		r.propose()
+	}
+	r.reads.add(r.in.reads, r.now+r.c.RequestTicks)
+	r.reads.begin(node.ReadIndex, r.now, r.c.RetryTicks)
+	return nil
+}
+
+// propose steps the batch of proposals.
+func (r *Core) propose() {
+	r.calls.add(r.in.proposals, r.now+r.c.RequestTicks)
+	// The entries are kept by raft, so they are not reused.
+	slab := make([]raftpb.Entry, len(r.in.proposals))
+	entries := make([]*raftpb.Entry, len(slab))
+	for i, p := range r.in.proposals {
+		slab[i].Data = p.data
+		entries[i] = &slab[i]
+	}
+	if err := r.c.Node.Propose(entries); err != nil {
+		for _, p := range r.in.proposals {
+			if c := r.calls.take(p.id); c != nil {
+				c.Done(nil, errs.ProposalDropped)
+			}
+		}
+		r.c.Settled()
+	}
+}
+
+// work does what raft hands out, and reports whether there was any.
+func (r *Core) work() (bool, error) {
+	if err := r.c.Node.CampaignAlone(); err != nil {
+		return false, fmt.Errorf("replica: campaign: %w", err)
+	}
+	out := r.c.Node.Ready()
+	if len(out.Appends)+len(out.Applies)+len(out.Send)+len(out.Reads) == 0 {
+		return false, nil
+	}
+	for _, a := range out.Reads {
+		r.reads.answered(a)
+	}
+	tasks, sync := r.gather(out.Appends)
+	// With both to do, the disk works while the entries are applied here.
+	handOver := len(tasks) > 0 && (!r.stages.InPlace() || r.appending > 0 || r.lastSync > slowSync || (sync && len(out.Applies) > 0))
+	if handOver {
+		r.appending += len(tasks)
+		r.stages.Append(tasks)
+	}
+	for _, a := range out.Applies {
+		if !r.stages.InPlace() || r.applying > 0 || r.c.State.Busy() {
+			r.applying++
+			r.stages.Apply(a)
+			continue
+		}
+		if err := r.finish(a, r.apply(a)); err != nil {
+			return false, err
+		}
+	}
+	if len(tasks) > 0 && !handOver {
+		if err := r.appendInPlace(tasks, sync); err != nil {
+			return false, err
+		}
+	}
+	if len(out.Reads) > 0 && r.reads.release(r.c.Node.Status().Applied) {
+		r.c.Settled()
+	}
+	return true, nil
+}
+
+// gather says which append tasks are to be written and whether they must be
+// synced. A lone commit index is parked: nobody waits for it, and it is written
+// in the batch of the next task, whose own HardState would say more.
+func (r *Core) gather(appends []*raft.Append) (tasks []*raft.Append, sync bool) {
+	for _, a := range appends {
+		if !a.MustSync && len(a.Entries) == 0 {
+			r.parked = a.HardState
+			continue
+		}
+		if a.HardState == nil {
+			a.HardState = r.parked
+		}
+		r.parked = nil
+		tasks = append(tasks, a)
+		sync = sync || a.MustSync
+	}
+	return tasks, sync
+}
+
+// appendInPlace writes and syncs tasks on the loop's own goroutine.
+func (r *Core) appendInPlace(tasks []*raft.Append, sync bool) error {
+	d, err := r.writeLog(tasks, sync)
+	if err != nil {
+		return err
+	}
+	r.lastSync = d
+	for _, a := range tasks {
+		if err := r.c.Node.Appended(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteLog is the append stage: it writes tasks, syncs if one of them has to be,
+// and reports to the inbox.
+func (r *Core) WriteLog(tasks []*raft.Append) {
+	sync := false
+	for _, a := range tasks {
+		sync = sync || a.MustSync
+	}
+	took, err := r.writeLog(tasks, sync)
+	r.inbox.putAppended(tasks, took, err)
+}
+
+// writeLog writes tasks and returns how long the sync took.
+func (r *Core) writeLog(tasks []*raft.Append, sync bool) (time.Duration, error) {
+	for _, a := range tasks {
+		if err := r.c.Log.Append(wal.Batch{Entries: a.Entries, HardState: a.HardState}); err != nil {
+			return 0, fmt.Errorf("replica: write the log: %w", err)
+		}
+	}
+	if !sync {
+		return 0, nil
+	}
+	start := r.c.Now()
+	if err := r.c.Log.Sync(); err != nil {
+		return 0, fmt.Errorf("replica: sync the log: %w", err)
+	}
+	return r.c.Now() - start, nil
+}
+
+// outcome is what came of an apply task.
+type outcome struct {
+	changes []*raftpb.ConfChange
+	conf    *raftpb.ConfState
+	err     error
+}
+
+// ApplyEntries is the apply stage: it applies a task and reports to the inbox.
+func (r *Core) ApplyEntries(a *raft.Apply) { r.inbox.putApplied(finished{a, r.apply(a)}) }
+
+// apply applies a task.
+func (r *Core) apply(a *raft.Apply) outcome {
+	var o outcome
+	o.changes, o.conf, o.err = r.c.State.Apply(a.Entries, r.calls.has, func(id uint64, result any, err error) {
+		if c := r.calls.take(id); c != nil {
+			c.Done(result, err)
+		}
+	})
+	if o.err == nil {
+		r.c.Settled()
+	}
+	return o
+}
+
+// finish acknowledges an apply task to raft.
+func (r *Core) finish(a *raft.Apply, o outcome) error {
+	if o.err != nil {
+		return fmt.Errorf("replica: apply: %w", o.err)
+	}
+	conf, err := r.c.Node.Applied(a, o.changes)
+	if err != nil {
+		return err
+	}
+	if conf != nil && !sameVoters(conf, o.conf) {
+		return fmt.Errorf("replica: after entry %d raft has the configuration %v and the state %v", a.Index(), conf, o.conf)
+	}
+	if r.reads.release(a.Index()) {
+		r.c.Settled()
+	}
+	return nil
+}
+
+func sameVoters(a, b *raftpb.ConfState) bool {
+	return equal(a.GetVoters(), b.GetVoters()) && equal(a.GetLearners(), b.GetLearners())
+}
+
+func equal(a, b []uint64) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// upkeep lets go of the log's past and has the store keep up.
+func (r *Core) upkeep() error {
+	node := r.c.Node
+	applied, durable := node.Status().Applied, r.c.State.Durable()
+	if applied > keptEntries && node.First() < applied-keptEntries {
+		node.Compact(applied - keptEntries)
+	}
+	for node.LogBytes() > keptBytes && node.First() < applied {
+		node.Compact(node.First() + (applied-node.First()+1)/2)
+	}
+	if r.appending > 0 {
+		return nil // the log is the append stage's
+	}
+	if err := r.c.Log.Release(durable); err != nil {
+		r.c.Logger.Warn("cannot delete old log segments", zap.Error(err))
+	}
+	written := r.c.Log.Written()
+	if applied-durable > unflushedEntries || (applied > durable && written-r.flushedAt > unflushedBytes) {
+		r.flushedAt = written
+		if err := r.c.State.Flush(); err != nil {
+			return fmt.Errorf("replica: flush: %w", err)
+		}
+	}
+	if r.c.Log.NeedsPrepare() {
+		r.stages.Prepare()
+	}
+	return nil
+}
+
+// publish makes the step's outcome visible to other goroutines.
+func (r *Core) publish() {
+	node := r.c.Node
+	s := Status{Status: node.Status(), Alone: node.Alone()}
+	r.alone.Store(s.Alone)
+	r.gap.Store(int64(s.Commit) - int64(s.Applied))
+	if old := r.status.Load(); old == nil || *old != s {
+		r.status.Store(&s)
+	}
+	// A leader's read barriers need an entry of its own term; a follower's are
+	// its leader's affair.
+	if !r.served && s.Leader != 0 && s.Applied >= r.startedAt && (s.Alone || !node.SoleVoter()) {
+		r.served = true
+		close(r.serving)
+	}
+}
