@@ -113,6 +113,7 @@ func (s *Store) engineOptions() *pebble.Options {
 	o.Experimental.ReadSamplingMultiplier = -1
 	// Snappy halves what objects of the usual kind (protobuf, JSON, YAML) take, at a cost below that of writing them; the heavier
 	// ones would be paid at every flush, on the cores that serve requests.
+	// Blocks stay at the engine's 4 KiB: with 16 a read that misses the cache costs three times as much, and a scan gains nothing.
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	}

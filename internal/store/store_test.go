@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -294,9 +295,11 @@ func TestCloseAndCheckpointForgetNothing(t *testing.T) {
 	require.Error(t, err)
 }
 
+var crashSeeds = flag.Uint64("crash-seeds", 40, "seeds of the crash test")
+
 // After any crash the store is what a prefix of the batches made of it, no shorter than what was durable.
 func TestCrash(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range *crashSeeds {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		fs := disk.New()
 		s := open(t, fs)

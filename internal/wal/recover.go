@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -307,28 +308,38 @@ func (r *recovery) entry(e *raftpb.Entry) error {
 // that something durable is missing: the header of a later batch that says that the segment was durable beyond x. Such a header counts
 // by its own checksum, whatever became of the batches before it and of its payload.
 func (s *scan) tail(x int64) (dirty int64, err error) {
-	for at := x; at < s.window.size; at += align {
-		n := min(batchHeaderSize, s.window.size-at)
-		b, err := s.window.bytes(at, n)
+	for at := x; at < s.window.size; {
+		b, err := s.window.bytes(at, min(windowBytes, s.window.size-at))
 		if err != nil {
 			return 0, fmt.Errorf("wal: read segment %d: %w", s.header.id, err)
 		}
-		if b := b[:min(align, n)]; isZero(b) {
-			continue
+		n := len(b)
+		if at+int64(n) < s.window.size {
+			n -= batchHeaderSize // a header that begins there may not be whole in b: the next round has it
 		}
-		dirty = min(at+align, s.window.size) - x
-		if n < batchHeaderSize {
-			continue
+		for i := 0; i < n; i += align {
+			if isZero(b[i:min(i+align, len(b))]) {
+				continue
+			}
+			dirty = min(at+int64(i)+align, s.window.size) - x
+			if len(b)-i < batchHeaderSize {
+				continue
+			}
+			if h, _, ok := decodeBatchHeader(b[i:][:batchHeaderSize], s.seed, s.header.id, at+int64(i)); ok && h.synced > x {
+				return 0, &CorruptError{File: s.path, Offset: x, Reason: fmt.Sprintf(
+					"no whole batch here, but the batch at offset %d was written when all up to %d was durable", h.offset, h.synced)}
+			}
 		}
-		if h, _, ok := decodeBatchHeader(b, s.seed, s.header.id, at); ok && h.synced > x {
-			return 0, &CorruptError{File: s.path, Offset: x,
-				Reason: fmt.Sprintf("no whole batch here, but the batch at offset %d was written when all up to %d was durable", at, h.synced)}
-		}
+		at += int64(n)
 	}
 	return dirty, nil
 }
 
+// isZero looks at the eight bytes, or the few at the end of a file, where a batch might begin.
 func isZero(b []byte) bool {
+	if len(b) == align {
+		return binary.LittleEndian.Uint64(b) == 0
+	}
 	for _, c := range b {
 		if c != 0 {
 			return false

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +17,7 @@ type Write struct {
 }
 
 // Crash decides what of the unsynced state survives. Its methods are called in a fixed order: directories before what lies in them,
-// names sorted; so a Crash that draws from a seeded stream is deterministic.
+// names sorted.
 type Crash interface {
 	// Names returns how many of the n unsynced changes of a directory's names survive, the oldest first.
 	Names(dir string, n int) int
@@ -54,15 +55,23 @@ func (k KeepBytes) Writes(_ string, unsynced []Write) []Write {
 }
 
 // Random draws from a seed: for each file it loses all, keeps all, keeps a prefix cut at any byte, or keeps each sector of each write
-// with even odds; for each directory it keeps any number of changes.
-func Random(seed uint64) Crash { return &random{rand.New(rand.NewPCG(seed, 0x6469736b))} }
+// with even odds; for each directory it keeps any number of changes. What becomes of a file depends on the seed, its path and its own
+// writes alone: one file more or less elsewhere changes nothing.
+func Random(seed uint64) Crash { return random(seed) }
 
-type random struct{ rng *rand.Rand }
+type random uint64
 
-func (r *random) Names(_ string, n int) int { return r.rng.IntN(n + 1) }
+func (r random) rng(path string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(path))
+	return rand.New(rand.NewPCG(uint64(r), h.Sum64()))
+}
 
-func (r *random) Writes(path string, unsynced []Write) []Write {
-	switch r.rng.IntN(4) {
+func (r random) Names(dir string, n int) int { return r.rng(dir).IntN(n + 1) }
+
+func (r random) Writes(path string, unsynced []Write) []Write {
+	rng := r.rng(path)
+	switch rng.IntN(4) {
 	case 0:
 		return nil
 	case 1:
@@ -72,12 +81,12 @@ func (r *random) Writes(path string, unsynced []Write) []Write {
 		for _, w := range unsynced {
 			total += int64(len(w.Data))
 		}
-		return KeepBytes{r.rng.Int64N(total + 1)}.Writes(path, unsynced)
+		return KeepBytes{rng.Int64N(total + 1)}.Writes(path, unsynced)
 	}
 	var kept []Write
 	for _, w := range unsynced {
 		for _, s := range Sectors(w) {
-			if r.rng.IntN(2) == 0 {
+			if rng.IntN(2) == 0 {
 				kept = append(kept, s)
 			}
 		}
