@@ -264,13 +264,14 @@ func (c *Conn) creditStreamLocked(call *Call) {
 // partialLocked accounts for n bytes of a message that is not complete. They
 // are credited to the connection at once, so that large messages arriving side
 // by side cannot use up its window and wait for each other for ever; what
-// bounds them is PartialBytes. It says false when that is exceeded.
+// bounds them is PartialBytes. It says false when that is exceeded; a message
+// that was granted its bytes may end.
 func (c *Conn) partialLocked(call *Call, n int64) bool {
 	in := &c.mu.in
 	in.partial += n
 	call.early += n
 	c.creditLocked(n)
-	return in.partial <= int64(c.s.limits.PartialBytes)
+	return call.granted > 0 || in.partial <= int64(c.s.limits.PartialBytes)
 }
 
 // completeLocked ends a message's partial account: from here on its bytes are

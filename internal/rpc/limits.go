@@ -64,10 +64,10 @@ type Limits struct {
 	// StreamWindow is the initial receive window of a stream; more is granted
 	// only for a message whose prefix was accepted. Default 64 KiB.
 	StreamWindow int
-	// PartialBytes bounds the bytes of incomplete messages held per connection.
-	// Half of it is what may be granted beyond StreamWindow at a time (one
-	// message always may); a call that would exceed it fails with
-	// ResourceExhausted. Default 64 MiB: 500 large requests arriving at once.
+	// PartialBytes bounds the bytes of incomplete messages held per connection;
+	// the call that exceeds it fails with ResourceExhausted. What is granted
+	// beyond StreamWindow at a time is half of it more, or one message, which may
+	// always end. Default 64 MiB: 1,000 large requests arriving side by side.
 	PartialBytes int
 	// PingInterval is the least time between a peer's PINGs while a stream is
 	// open and nothing is sent to it; PingIdleInterval the same without an open

@@ -251,7 +251,7 @@ func (c *Conn) onData(f *http2.DataFrame) error {
 		case f.StreamID > c.maxID:
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		case known:
-			return nil // on its way when we reset the stream
+			return c.flood() // on its way when we reset the stream, no fault
 		}
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
 	}

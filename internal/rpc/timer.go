@@ -133,13 +133,17 @@ func (c *Conn) drainLocked() {
 	c.wakeAtLocked(c.mu.drainAt)
 }
 
-// onPingAck continues a drain. It runs on the connection's goroutine, so maxID
+// onPingAck ends a keepalive, or continues a drain. It runs on the connection's goroutine, so maxID
 // counts every stream the peer opened before it answered.
 func (c *Conn) onPingAck(data [8]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if data == drainPing && c.mu.drainPhase == drainAsked {
+	switch {
+	case data == drainPing && c.mu.drainPhase == drainAsked:
 		c.drainLastLocked()
+	case data == keepalivePing && c.mu.pingAt != 0:
+		c.mu.pingAt = 0
+		c.wakeAtLocked(c.lastRead.Load() + int64(c.s.limits.KeepaliveInterval))
 	}
 }
 
