@@ -14,7 +14,9 @@ import (
 	"go.uber.org/zap"
 
 	"etcd.alt/api/version"
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
+	"etcd.alt/internal/member"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -42,8 +44,7 @@ const messageSlack = 512 << 10
 type Member struct {
 	config    *Config
 	logger    *zap.Logger
-	directory *directory
-	store     *store.Store
+	data      *datadir.Data
 	machine   *machine.Machine
 	replica   *replica.Replica
 	service   *service.Service
@@ -82,42 +83,38 @@ func (m *Member) start(ctx context.Context) error {
 	if err := m.listeners.bind(c); err != nil {
 		return err
 	}
-	var err error
-	if m.directory, err = openDirectory(c.directory(), c.walDirectory()); err != nil {
-		return err
-	}
 	d, err := m.openData()
 	if err != nil {
 		return err
 	}
-	m.store = d.store
-	keys, err := mvcc.Load(d.store, d.applied.Revision, c.CacheBytes)
+	m.data = d
+	keys, err := mvcc.Load(d.Store, d.Applied.Revision, c.CacheBytes)
 	if err != nil {
-		return errors.Join(err, d.log.Close())
+		return errors.Join(err, d.Log.Close())
 	}
-	if m.machine, err = machine.New(d.store, keys); err != nil {
-		return errors.Join(err, d.log.Close())
+	if m.machine, err = machine.New(d.Store, keys); err != nil {
+		return errors.Join(err, d.Log.Close())
 	}
 	node, err := raft.New(raft.Config{
-		ID:             d.identity.MemberID,
+		ID:             d.Identity.MemberID,
 		ElectionTicks:  int(c.ElectionTimeout / c.HeartbeatInterval),
 		HeartbeatTicks: 1,
 		PreVote:        true,
-		PrevIndex:      d.recovered.Prev.Index,
-		PrevTerm:       d.recovered.Prev.Term,
-		Entries:        d.recovered.Entries,
-		HardState:      d.recovered.HardState,
-		Applied:        d.applied.Index,
-		ConfState:      d.applied.ConfState,
+		PrevIndex:      d.Recovered.Prev.Index,
+		PrevTerm:       d.Recovered.Prev.Term,
+		Entries:        d.Recovered.Entries,
+		HardState:      d.Recovered.HardState,
+		Applied:        d.Applied.Index,
+		ConfState:      d.Applied.ConfState,
 		Logger:         raftLogger{logger: m.logger.Named("raft").Sugar()},
 	})
 	if err != nil {
-		return errors.Join(err, d.log.Close())
+		return errors.Join(err, d.Log.Close())
 	}
 	answers := service.NewAnswers()
 	m.replica = replica.New(replica.Config{
 		Node:         node,
-		Log:          d.log,
+		Log:          d.Log,
 		State:        m.machine,
 		Settled:      answers.Flush,
 		Now:          func() time.Duration { return time.Since(began) },
@@ -132,11 +129,11 @@ func (m *Member) start(ctx context.Context) error {
 	m.service = service.New(service.Config{
 		Machine:         m.machine,
 		Replica:         m.replica,
-		Store:           m.store,
+		Store:           d.Store,
 		Answers:         answers,
-		ClusterID:       d.identity.ClusterID,
-		MemberID:        d.identity.MemberID,
-		FirstID:         service.FirstRequestID(d.identity.MemberID, began.UnixMilli()),
+		ClusterID:       d.Identity.ClusterID,
+		MemberID:        d.Identity.MemberID,
+		FirstID:         service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		MaxRequestBytes: int(c.MaxRequestBytes),
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Version:         version.Server,
@@ -151,8 +148,8 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	m.logger.Info("ready to serve client requests",
 		zap.String("name", c.Name),
-		zap.String("cluster-id", fmt.Sprintf("%x", d.identity.ClusterID)),
-		zap.String("member-id", fmt.Sprintf("%x", d.identity.MemberID)),
+		zap.String("cluster-id", fmt.Sprintf("%x", d.Identity.ClusterID)),
+		zap.String("member-id", fmt.Sprintf("%x", d.Identity.MemberID)),
 		zap.Strings("listen-client-urls", urlStrings(c.ListenClientURLs)),
 		zap.Uint64("applied-index", m.machine.View().Applied),
 		zap.Int64("revision", m.machine.View().Keys.Revision),
@@ -277,11 +274,9 @@ func (m *Member) Close() error {
 	if m.service != nil {
 		m.service.Close()
 	}
-	if m.store != nil {
-		note(m.store.Close())
-	}
-	if m.directory != nil {
-		note(m.directory.close())
+	if m.data != nil {
+		note(m.data.Store.Close())
+		note(m.data.Unlock())
 	}
 	return errors.Join(errs...)
 }
@@ -311,24 +306,29 @@ func (l *listeners) close() {
 	}
 }
 
-// openStore opens the store of a member.
-func (m *Member) openStore(path string) (*store.Store, error) {
-	return store.Open(store.Options{
-		FS:      vfs.Default,
-		Dir:     path,
-		Logger:  storeLogger{m.logger.Named("store").Sugar()},
-		OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+// openData opens the data directory, and makes it if there is none.
+func (m *Member) openData() (*datadir.Data, error) {
+	c := m.config
+	peers := urlStrings(c.InitialAdvertisePeerURLs)
+	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
+	d, err := datadir.Open(datadir.Options{
+		FS:   vfs.Default,
+		Path: c.directory(),
+		Log:  c.walDirectory(),
+		Store: store.Options{
+			Logger:  storeLogger{m.logger.Named("store").Sugar()},
+			OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+		},
+		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync},
+		Members: []member.Member{self},
+		Self:    self.ID,
 	})
-}
-
-// logOptions are the options of the raft log of a member.
-func (m *Member) logOptions(id store.Identity) wal.Options {
-	return wal.Options{
-		FS:        vfs.Default,
-		Dir:       m.directory.log,
-		ClusterID: id.ClusterID,
-		MemberID:  id.MemberID,
-		Salt:      rand.Uint64(),
-		NoSync:    m.config.UnsafeNoFsync,
+	if err != nil {
+		return nil, err
 	}
+	if cut := d.Recovered.Cut; cut != nil {
+		m.logger.Info("cut the torn end of the log: it was being written when the member stopped",
+			zap.String("file", cut.File), zap.Int64("offset", cut.Offset), zap.Int64("bytes", cut.Bytes))
+	}
+	return d, nil
 }

@@ -22,6 +22,8 @@ var plan = map[string][]string{
 	"internal/replica":  {"internal/raft", "internal/wal"},
 	"internal/raft":     {},
 	"internal/wal":      {},
+	"internal/datadir":  {"internal/store", "internal/wal", "internal/member"},
+	"internal/sim":      {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/raft", "internal/replica", "internal/sim/disk"},
 	"internal/machine":  {"internal/mvcc", "internal/member", "internal/store"},
 	"internal/mvcc":     {"internal/store"},
 	"internal/member":   {"internal/store"},
@@ -34,7 +36,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim/disk"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir"}
 
 type pkg struct {
 	ImportPath string

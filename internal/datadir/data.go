@@ -1,0 +1,187 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"etcd.alt/internal/member"
+	"etcd.alt/internal/store"
+	"etcd.alt/internal/wal"
+)
+
+// Options say where a member's data lies and what it begins with.
+type Options struct {
+	FS vfs.FS
+	// Path is the data directory, Log the directory of the raft log.
+	Path, Log string
+	// Store and WAL are the options of the two, without their places and
+	// identities.
+	Store store.Options
+	WAL   wal.Options
+	// Members are the members of a new cluster, Self the id of this one among
+	// them. They count only where there is no data yet.
+	Members []member.Member
+	Self    uint64
+}
+
+// Data is what a member starts from: a store and a log that fit each other.
+// Store and Log belong to the caller, who closes them before Unlock.
+type Data struct {
+	Identity  store.Identity
+	Store     *store.Store
+	Log       *wal.Log
+	Recovered *wal.Recovered
+	// Applied is the last entry that the store has, durably.
+	Applied store.Applied
+
+	directory *directory
+}
+
+// Open locks the directory and opens what is in it, and makes it first if there
+// is nothing. It refuses data that does not belong together, with both numbers.
+func Open(o Options) (*Data, error) {
+	dir, err := openDirectory(o.FS, o.Path, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	o.Store.FS, o.WAL.FS, o.WAL.Dir = o.FS, o.FS, o.Log
+	d := &Data{directory: dir}
+	if err := d.open(&o); err != nil {
+		return nil, errors.Join(err, dir.lock.Close())
+	}
+	return d, nil
+}
+
+// Unlock lets go of the directory.
+func (d *Data) Unlock() error { return d.directory.lock.Close() }
+
+func (d *Data) open(o *Options) error {
+	path, err := d.directory.store()
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		if err := d.bootstrap(o); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+		path = d.directory.file(firstStore)
+	} else if err := d.directory.clearBootstrap(); err != nil {
+		return err
+	}
+	o.Store.Dir = path
+	if d.Store, err = store.Open(o.Store); err != nil {
+		return err
+	}
+	if err := d.openLog(o); err != nil {
+		return errors.Join(err, d.Store.Close())
+	}
+	return nil
+}
+
+// openLog opens the log beside the store, and checks that the one continues the
+// other.
+func (d *Data) openLog(o *Options) error {
+	var ok bool
+	var err error
+	if d.Identity, ok, err = d.Store.Identity(); err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("datadir: the store in %s has no identity", o.Store.Dir)
+	}
+	if d.Applied, _, err = d.Store.DurableApplied(); err != nil {
+		return err
+	}
+	w := o.WAL
+	w.ClusterID, w.MemberID = d.Identity.ClusterID, d.Identity.MemberID
+	if d.Log, d.Recovered, err = wal.Open(w); err != nil {
+		if errors.Is(err, wal.ErrNoLog) {
+			return fmt.Errorf("%s: there is a store but no log: the member's votes are gone: %w", o.Log, err)
+		}
+		return err
+	}
+	if err := d.check(); err != nil {
+		return errors.Join(fmt.Errorf("%s and %s do not belong together: %w", o.Store.Dir, o.Log, err), d.Log.Close())
+	}
+	return nil
+}
+
+// check holds the store's applied record against the log.
+func (d *Data) check() error {
+	r, a := d.Recovered, d.Applied
+	last := r.Prev.Index + uint64(len(r.Entries))
+	switch {
+	case r.Installing != nil:
+		return fmt.Errorf("the log speaks of a snapshot at %d that was being installed, which this version does not do", r.Installing.Index)
+	case a.Index < r.Prev.Index:
+		return fmt.Errorf("the store ends at entry %d and the log begins after %d", a.Index, r.Prev.Index)
+	case a.Index > last:
+		return fmt.Errorf("the store ends at entry %d and the log at %d", a.Index, last)
+	}
+	term := r.Prev.Term
+	if a.Index > r.Prev.Index {
+		term = r.Entries[a.Index-r.Prev.Index-1].GetTerm()
+	}
+	if a.Index > 0 && term != a.Term {
+		return fmt.Errorf("entry %d has term %d in the store and term %d in the log", a.Index, a.Term, term)
+	}
+	return nil
+}
+
+// bootstrap makes the data of a member of a new cluster. Its log begins with
+// the configuration changes that add the members, which count as committed.
+func (d *Data) bootstrap(o *Options) error {
+	var ids []uint64
+	for _, m := range o.Members {
+		ids = append(ids, m.ID)
+	}
+	id := store.Identity{ClusterID: member.ClusterID(ids), MemberID: o.Self}
+	entries, err := member.Bootstrap(o.Members)
+	if err != nil {
+		return err
+	}
+	if err := d.directory.beginBootstrap(); err != nil {
+		return err
+	}
+	s := o.Store
+	s.Dir = d.directory.file(firstStore)
+	if err := makeStore(s, id); err != nil {
+		return err
+	}
+	w := o.WAL
+	w.ClusterID, w.MemberID = id.ClusterID, id.MemberID
+	if err := makeLog(w, entries); err != nil {
+		return err
+	}
+	return d.directory.endBootstrap()
+}
+
+func makeStore(o store.Options, id store.Identity) error {
+	s, err := store.Open(o)
+	if err != nil {
+		return err
+	}
+	b := s.NewBatch()
+	b.SetIdentity(id)
+	err = b.Commit()
+	return errors.Join(err, s.Close()) // Close flushes
+}
+
+func makeLog(o wal.Options, entries []*raftpb.Entry) error {
+	l, err := wal.Create(o, wal.Position{}, nil)
+	if err != nil {
+		return err
+	}
+	err = l.Append(wal.Batch{
+		Entries:   entries,
+		HardState: &raftpb.HardState{Term: proto.Uint64(1), Commit: proto.Uint64(uint64(len(entries)))},
+	})
+	if err == nil {
+		err = l.Sync()
+	}
+	return errors.Join(err, l.Close())
+}
