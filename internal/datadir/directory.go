@@ -100,6 +100,14 @@ func (d *directory) beginBootstrap() error {
 			return fmt.Errorf("datadir: %s is not empty but %s is missing: the data is incomplete", path, d.file(currentFile))
 		}
 	}
+	for _, path := range []string{d.path, d.log} {
+		if err := d.fs.MkdirAll(path, 0o700); err != nil {
+			return wrap(err)
+		}
+		if err := d.syncAncestors(path); err != nil {
+			return err
+		}
+	}
 	if err := d.write(bootstrappingFile, ""); err != nil {
 		return err
 	}
@@ -116,10 +124,23 @@ func (d *directory) beginBootstrap() error {
 			return wrap(err)
 		}
 	}
-	if err := d.fs.MkdirAll(d.log, 0o700); err != nil {
-		return wrap(err)
+	return d.syncDir(d.log)
+}
+
+// syncAncestors makes the name of a directory durable, and the names of those
+// above it: whoever made them may not have. One that this process may not open
+// was not made by it.
+func (d *directory) syncAncestors(path string) error {
+	for above := d.fs.PathDir(path); ; path, above = above, d.fs.PathDir(above) {
+		if err := d.syncDir(above); errors.Is(err, fs.ErrPermission) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if above == path || above == d.fs.PathDir(above) {
+			return nil
+		}
 	}
-	return d.syncDir(d.fs.PathDir(d.log))
 }
 
 // list names what is in a directory, nothing if it is not there.

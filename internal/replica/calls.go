@@ -79,13 +79,16 @@ func (c *calls) expire(now int64) {
 	}
 }
 
-// fail answers all that wait with err.
+// fail answers all that wait with err, in the order they came.
 func (c *calls) fail(err error) {
 	c.mu.Lock()
-	all := c.mu.byID
+	byID, queue := c.mu.byID, c.mu.queue
 	c.mu.byID, c.mu.queue = map[uint64]Caller{}, nil
 	c.mu.Unlock()
-	for _, caller := range all {
-		caller.Done(nil, err)
+	for _, e := range queue {
+		if caller, waiting := byID[e.id]; waiting {
+			delete(byID, e.id)
+			caller.Done(nil, err)
+		}
 	}
 }

@@ -1,0 +1,239 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/mvccpb"
+)
+
+// Model is the keyspace told the plain way: every version of every key in a
+// list. It is slow, obvious, and shares no code with what it checks.
+type Model struct {
+	// Index is the last entry that was applied, Revision the newest revision.
+	Index    uint64
+	Revision int64
+	keys     map[string][]*mvccpb.KeyValue // a version of 0 is a tombstone
+	entries  map[uint64]string            // what stood where
+}
+
+// NewModel returns an empty keyspace.
+func NewModel() *Model {
+	return &Model{Revision: 1, keys: map[string][]*mvccpb.KeyValue{}, entries: map[uint64]string{}}
+}
+
+// Apply takes entries in order. One that was taken before must be what it was.
+func (m *Model) Apply(entries []*raftpb.Entry) error {
+	for _, e := range entries {
+		i := e.GetIndex()
+		content := fmt.Sprintf("%d %v %x", e.GetTerm(), e.GetType(), e.GetData())
+		if old, ok := m.entries[i]; ok {
+			if old != content {
+				return fmt.Errorf("entry %d was %s and is %s", i, old, content)
+			}
+			continue
+		}
+		if i != m.Index+1 {
+			return fmt.Errorf("entry %d follows entry %d", i, m.Index)
+		}
+		m.entries[i], m.Index = content, i
+		if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
+			if err := m.request(e.GetData()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Model) request(data []byte) error {
+	r := &etcdserverpb.InternalRaftRequest{}
+	if err := r.UnmarshalVT(data); err != nil {
+		return err
+	}
+	t := txn{m: m}
+	switch {
+	case r.Put != nil:
+		t.put(r.Put)
+	case r.DeleteRange != nil:
+		t.delete(r.DeleteRange)
+	case r.Txn != nil:
+		path := t.choose(r.Txn)
+		if !t.fails(path) {
+			t.run(path)
+		}
+	}
+	if t.changed {
+		m.Revision++
+	}
+	return nil
+}
+
+// txn is the changes of one entry.
+type txn struct {
+	m       *Model
+	changed bool
+}
+
+func (t *txn) latest(key string) *mvccpb.KeyValue {
+	vs := t.m.keys[key]
+	if len(vs) == 0 || vs[len(vs)-1].Version == 0 {
+		return nil
+	}
+	return vs[len(vs)-1]
+}
+
+func (t *txn) put(r *etcdserverpb.PutRequest) {
+	old := t.latest(string(r.Key))
+	if t.putFails(r) {
+		return
+	}
+	main := t.m.Revision + 1
+	kv := &mvccpb.KeyValue{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), CreateRevision: main, ModRevision: main, Version: 1}
+	if old != nil {
+		kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
+		if r.IgnoreValue {
+			kv.Value = old.Value
+		}
+	}
+	t.append(kv)
+}
+
+func (t *txn) append(kv *mvccpb.KeyValue) {
+	t.m.keys[string(kv.Key)] = append(t.m.keys[string(kv.Key)], kv)
+	t.changed = true
+}
+
+func (t *txn) putFails(r *etcdserverpb.PutRequest) bool {
+	return r.Lease != 0 || ((r.IgnoreValue || r.IgnoreLease) && t.latest(string(r.Key)) == nil)
+}
+
+// live lists the keys of a range that exist, in order.
+func (t *txn) live(key, end []byte) []string {
+	var out []string
+	for k := range t.m.keys {
+		in := k == string(key)
+		if len(end) > 0 {
+			in = k >= string(key) && (string(end) == "\x00" || k < string(end))
+		}
+		if in && t.latest(k) != nil {
+			out = append(out, k)
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+func (t *txn) delete(r *etcdserverpb.DeleteRangeRequest) {
+	for _, k := range t.live(r.Key, r.RangeEnd) {
+		t.append(&mvccpb.KeyValue{Key: []byte(k), ModRevision: t.m.Revision + 1})
+	}
+}
+
+// step is an operation on the path of a transaction, with the path of the
+// transaction it may be.
+type step struct {
+	op     *etcdserverpb.RequestOp
+	nested []step
+}
+
+func (t *txn) choose(r *etcdserverpb.TxnRequest) []step {
+	ops := r.Success
+	for _, c := range r.Compare {
+		if !t.holds(c) {
+			ops = r.Failure
+		}
+	}
+	var path []step
+	for _, op := range ops {
+		s := step{op: op}
+		if n := op.GetRequestTxn(); n != nil {
+			s.nested = t.choose(n)
+		}
+		path = append(path, s)
+	}
+	return path
+}
+
+func (t *txn) holds(c *etcdserverpb.Compare) bool {
+	keys := t.live(c.Key, c.RangeEnd)
+	if len(keys) == 0 {
+		return c.Target != etcdserverpb.Compare_VALUE && compare(c, &mvccpb.KeyValue{})
+	}
+	for _, k := range keys {
+		if !compare(c, t.latest(k)) {
+			return false
+		}
+	}
+	return true
+}
+
+func compare(c *etcdserverpb.Compare, kv *mvccpb.KeyValue) bool {
+	var d int64
+	switch c.Target {
+	case etcdserverpb.Compare_VERSION:
+		d = kv.Version - c.GetVersion()
+	case etcdserverpb.Compare_CREATE:
+		d = kv.CreateRevision - c.GetCreateRevision()
+	case etcdserverpb.Compare_MOD:
+		d = kv.ModRevision - c.GetModRevision()
+	case etcdserverpb.Compare_LEASE:
+		d = kv.Lease - c.GetLease()
+	case etcdserverpb.Compare_VALUE:
+		d = int64(strings.Compare(string(kv.Value), string(c.GetValue())))
+	}
+	switch c.Result {
+	case etcdserverpb.Compare_EQUAL:
+		return d == 0
+	case etcdserverpb.Compare_NOT_EQUAL:
+		return d != 0
+	case etcdserverpb.Compare_GREATER:
+		return d > 0
+	}
+	return d < 0
+}
+
+func (t *txn) fails(path []step) bool {
+	return slices.ContainsFunc(path, func(s step) bool {
+		if p := s.op.GetRequestPut(); p != nil && t.putFails(p) {
+			return true
+		}
+		return t.fails(s.nested)
+	})
+}
+
+func (t *txn) run(path []step) {
+	for _, s := range path {
+		if p := s.op.GetRequestPut(); p != nil {
+			t.put(p)
+		}
+		if d := s.op.GetRequestDeleteRange(); d != nil {
+			t.delete(d)
+		}
+		t.run(s.nested)
+	}
+}
+
+// At lists the keys that exist at a revision, in order, as a member must return
+// them.
+func (m *Model) At(revision int64) []*mvccpb.KeyValue {
+	var out []*mvccpb.KeyValue
+	for _, vs := range m.keys {
+		for i := len(vs) - 1; i >= 0; i-- {
+			if vs[i].ModRevision <= revision {
+				if vs[i].Version > 0 {
+					out = append(out, vs[i])
+				}
+				break
+			}
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return bytes.Compare(out[i].Key, out[j].Key) < 0 })
+	return out
+}

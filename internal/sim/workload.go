@@ -1,0 +1,115 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// workload draws requests over few keys, so that they meet.
+type workload struct{ rng *rand.Rand }
+
+const keys = 12
+
+func (w workload) key() []byte { return fmt.Appendf(nil, "k%02d", w.rng.IntN(keys)) }
+
+// span draws a key, or a range.
+func (w workload) span() (key, end []byte) {
+	key = w.key()
+	switch w.rng.IntN(6) {
+	case 0:
+		end = w.key() // at times inverted
+	case 1:
+		end = []byte{0}
+	case 2:
+		key, end = []byte("k"), []byte("l")
+	}
+	return key, end
+}
+
+func (w workload) put() *etcdserverpb.PutRequest {
+	r := &etcdserverpb.PutRequest{Key: w.key(), PrevKv: w.rng.IntN(4) == 0}
+	switch w.rng.IntN(12) {
+	case 0:
+		r.IgnoreValue = true
+	case 1:
+		r.Lease = 7 // there is none
+	case 2: // an empty value
+	default:
+		r.Value = make([]byte, w.rng.IntN(300))
+		for i := range r.Value {
+			r.Value[i] = byte(w.rng.Uint32())
+		}
+	}
+	return r
+}
+
+func (w workload) delete() *etcdserverpb.DeleteRangeRequest {
+	r := &etcdserverpb.DeleteRangeRequest{PrevKv: w.rng.IntN(4) == 0}
+	r.Key, r.RangeEnd = w.span()
+	return r
+}
+
+func (w workload) compare() *etcdserverpb.Compare {
+	c := &etcdserverpb.Compare{
+		Result: etcdserverpb.Compare_CompareResult(w.rng.IntN(4)),
+		Target: etcdserverpb.Compare_CompareTarget(w.rng.IntN(5)),
+	}
+	c.Key, c.RangeEnd = w.span()
+	n := int64(w.rng.IntN(20))
+	switch c.Target {
+	case etcdserverpb.Compare_VERSION:
+		c.TargetUnion = &etcdserverpb.Compare_Version{Version: n % 4}
+	case etcdserverpb.Compare_CREATE:
+		c.TargetUnion = &etcdserverpb.Compare_CreateRevision{CreateRevision: n * 3}
+	case etcdserverpb.Compare_MOD:
+		c.TargetUnion = &etcdserverpb.Compare_ModRevision{ModRevision: n * 3}
+	case etcdserverpb.Compare_LEASE:
+		c.TargetUnion = &etcdserverpb.Compare_Lease{Lease: n % 2}
+	case etcdserverpb.Compare_VALUE:
+		c.TargetUnion = &etcdserverpb.Compare_Value{Value: []byte{byte(w.rng.Uint32())}}
+	}
+	return c
+}
+
+func (w workload) txn(depth int) *etcdserverpb.TxnRequest {
+	r := &etcdserverpb.TxnRequest{}
+	for range w.rng.IntN(3) {
+		r.Compare = append(r.Compare, w.compare())
+	}
+	for _, branch := range []*[]*etcdserverpb.RequestOp{&r.Success, &r.Failure} {
+		for range w.rng.IntN(4) {
+			*branch = append(*branch, w.op(depth))
+		}
+	}
+	return r
+}
+
+func (w workload) op(depth int) *etcdserverpb.RequestOp {
+	switch n := w.rng.IntN(8); {
+	case n < 4:
+		return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{RequestPut: w.put()}}
+	case n < 6:
+		return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{RequestDeleteRange: w.delete()}}
+	case n < 7 || depth == 0:
+		r := &etcdserverpb.RangeRequest{}
+		r.Key, r.RangeEnd = w.span()
+		return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestRange{RequestRange: r}}
+	}
+	return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestTxn{RequestTxn: w.txn(depth - 1)}}
+}
+
+// request draws a request as it stands in the log, under id.
+func (w workload) request(id uint64) ([]byte, error) {
+	r := &etcdserverpb.InternalRaftRequest{Header: &etcdserverpb.RequestHeader{ID: id}}
+	switch n := w.rng.IntN(10); {
+	case n < 6:
+		r.Put = w.put()
+	case n < 8:
+		r.DeleteRange = w.delete()
+	default:
+		r.Txn = w.txn(1)
+	}
+	return r.MarshalVT()
+}
