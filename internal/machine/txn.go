@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/mvcc"
 )
@@ -39,7 +40,8 @@ func (m *Machine) txn(r *etcdserverpb.TxnRequest, mine bool, res *Result) error 
 	if err != nil {
 		return err
 	}
-	if err := m.checkPath(now, p); err != nil {
+	var deletes []*etcdserverpb.DeleteRangeRequest
+	if err := m.checkPath(now, p, &deletes); err != nil {
 		return err
 	}
 	res.Txn = &TxnResult{}
@@ -102,20 +104,41 @@ func choose(v *mvcc.View, r *etcdserverpb.TxnRequest) (*path, error) {
 	return p, nil
 }
 
-// checkPath finds what would fail on the way.
-func (m *Machine) checkPath(now *mvcc.View, p *path) error {
+// checkPath finds what would fail on the way. deletes are those that come
+// before on the path: a put that keeps a value or a lease needs a key that they
+// have left. (Most such transactions are refused before they come here; a delete
+// from a key on is not seen as touching any put.)
+func (m *Machine) checkPath(now *mvcc.View, p *path, deletes *[]*etcdserverpb.DeleteRangeRequest) error {
 	for i, op := range p.ops {
 		var err error
 		switch {
 		case op.GetRequestPut() != nil:
 			err = m.checkPut(op.GetRequestPut())
+			if err == nil {
+				err = checkKept(op.GetRequestPut(), *deletes)
+			}
+		case op.GetRequestDeleteRange() != nil:
+			*deletes = append(*deletes, op.GetRequestDeleteRange())
 		case op.GetRequestRange() != nil:
 			err = now.CheckRange(op.GetRequestRange())
 		case op.GetRequestTxn() != nil:
-			err = m.checkPath(now, p.nested[i])
+			err = m.checkPath(now, p.nested[i], deletes)
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkKept refuses a put that keeps what one of deletes takes away.
+func checkKept(r *etcdserverpb.PutRequest, deletes []*etcdserverpb.DeleteRangeRequest) error {
+	if !r.IgnoreValue && !r.IgnoreLease {
+		return nil
+	}
+	for _, d := range deletes {
+		if mvcc.Covers(d.Key, d.RangeEnd, r.Key) {
+			return errs.KeyNotFound
 		}
 	}
 	return nil

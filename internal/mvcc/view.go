@@ -382,5 +382,14 @@ func newSpan(key, end []byte) span {
 	return span{lo: view(key), hi: view(end), ranged: true}
 }
 
+// Covers says whether the range of a request holds name.
+func Covers(key, end, name []byte) bool {
+	s := newSpan(key, end)
+	if !s.ranged {
+		return s.lo == view(name)
+	}
+	return s.lo <= view(name) && (s.open || view(name) < s.hi)
+}
+
 // view is b as a string, for a look-up that does not outlive b.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 
@@ -65,7 +64,7 @@ func (m *Model) request(data []byte) error {
 		t.delete(r.DeleteRange)
 	case r.Txn != nil:
 		path := t.choose(r.Txn)
-		if !t.fails(path) {
+		if !t.fails(path, map[string]bool{}) {
 			t.run(path)
 		}
 	}
@@ -199,13 +198,23 @@ func compare(c *etcdserverpb.Compare, kv *mvccpb.KeyValue) bool {
 	return d < 0
 }
 
-func (t *txn) fails(path []step) bool {
-	return slices.ContainsFunc(path, func(s step) bool {
-		if p := s.op.GetRequestPut(); p != nil && t.putFails(p) {
+// fails says whether an operation on the path fails where it stands: gone are
+// the keys that were deleted before it.
+func (t *txn) fails(path []step, gone map[string]bool) bool {
+	for _, s := range path {
+		if p := s.op.GetRequestPut(); p != nil && (t.putFails(p) || (p.IgnoreValue || p.IgnoreLease) && gone[string(p.Key)]) {
 			return true
 		}
-		return t.fails(s.nested)
-	})
+		if d := s.op.GetRequestDeleteRange(); d != nil {
+			for _, k := range t.live(d.Key, d.RangeEnd) {
+				gone[k] = true
+			}
+		}
+		if t.fails(s.nested, gone) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *txn) run(path []step) {
