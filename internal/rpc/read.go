@@ -15,19 +15,21 @@ import (
 // errDead says that the connection was ended by dieLocked, which has the reason.
 var errDead = errors.New("rpc: connection closed")
 
-// readFrames runs the connection: our SETTINGS, the peer's preface, then frames
-// until the end. A fault of the peer's is answered here with GOAWAY.
-func (c *Conn) readFrames() error {
-	l := &c.s.limits
-	c.mu.Lock()
-	c.mu.out.out = appendSettings(c.mu.out.out,
+// greeting is what the server says first: its SETTINGS, and a wider window.
+func (l *Limits) greeting() []byte {
+	b := appendSettings(nil,
 		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: l.MaxStreams},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(l.StreamWindow)},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(l.HeaderListBytes)})
 	if extra := int64(l.ConnWindow - defaultWindow); extra > 0 {
-		c.mu.out.out = appendWindowUpdate(c.mu.out.out, 0, extra)
+		b = appendWindowUpdate(b, 0, extra)
 	}
-	c.mu.Unlock()
+	return b
+}
+
+// readFrames runs the connection: the peer's preface, then frames until the
+// end. A fault of the peer's is answered here with GOAWAY.
+func (c *Conn) readFrames() error {
 	var preface [len(http2.ClientPreface)]byte
 	if _, err := io.ReadFull(c.br, preface[:]); err != nil {
 		return err
@@ -45,16 +47,13 @@ func (c *Conn) readFrames() error {
 			continue
 		}
 		var se http2.StreamError
-		var ce http2.ConnectionError
-		switch {
-		case errors.As(err, &se):
+		if errors.As(err, &se) {
 			if err = c.streamError(se.StreamID, se.Code); err == nil {
 				continue
 			}
-			if !errors.As(err, &ce) {
-				return err
-			}
-			c.goAway(http2.ErrCode(ce), "")
+		}
+		var ce http2.ConnectionError
+		switch {
 		case errors.As(err, &ce):
 			c.goAway(http2.ErrCode(ce), "")
 		case errors.Is(err, http2.ErrFrameTooLarge):

@@ -104,7 +104,8 @@ func TestTLS(t *testing.T) {
 		tr.CloseIdleConnections()
 	}
 
-	// One that says nothing is not waited for long.
+	// Draining ends a TLS connection too, and one that says nothing is not waited
+	// for long.
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
