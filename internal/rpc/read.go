@@ -366,9 +366,9 @@ func (c *Conn) onBlock(raw []byte) error {
 	return c.onRequest(call, h)
 }
 
-// blockCache remembers header blocks that consist of table indices only. Such a
-// block decodes to the same fields as long as the table has not changed, and
-// ordinary clients send few different ones.
+// blockCache remembers header blocks that leave HPACK's table as it is: indices
+// and literals without indexing. Such a block decodes to the same fields until
+// the table changes, and ordinary clients send few different ones.
 type blockCache struct {
 	entries [8]struct {
 		raw []byte
@@ -377,13 +377,40 @@ type blockCache struct {
 	next int
 }
 
+// cacheable walks over the block's fields. Whatever it does not understand, it
+// leaves to the decoder.
 func (b *blockCache) cacheable(raw []byte) bool {
-	if len(raw) > 64 {
+	if len(raw) > 256 {
 		return false
 	}
-	for _, x := range raw {
-		if x < 0x80 || x == 0xff { // a literal, a size update, or an index of two bytes
+	for len(raw) > 0 {
+		first := raw[0]
+		switch {
+		case first >= 0x80: // an index
+			if first == 0xff {
+				return false // of several bytes
+			}
+			raw = raw[1:]
+			continue
+		case first >= 0x20: // a literal for the table, or a size update
 			return false
+		}
+		texts := 1
+		if index := first & 0x0f; index == 0 {
+			texts = 2 // the name is spelled out
+			raw = raw[1:]
+		} else if index < 0x0f {
+			raw = raw[1:]
+		} else if len(raw) > 1 && raw[1] < 0x80 {
+			raw = raw[2:]
+		} else {
+			return false
+		}
+		for ; texts > 0; texts-- {
+			if len(raw) == 0 || raw[0]&0x7f == 0x7f || len(raw) < 1+int(raw[0]&0x7f) {
+				return false
+			}
+			raw = raw[1+int(raw[0]&0x7f):]
 		}
 	}
 	return true

@@ -104,8 +104,7 @@ func TestTLS(t *testing.T) {
 		tr.CloseIdleConnections()
 	}
 
-	// Draining ends a TLS connection too, and one that says nothing is not waited
-	// for long.
+	// One that says nothing is not waited for long.
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +113,9 @@ func TestTLS(t *testing.T) {
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
 		t.Error(err)
+	}
+	if err := h.Shutdown(ctx); err != nil {
+		t.Errorf("draining TLS connections: %v", err)
 	}
 }
 
