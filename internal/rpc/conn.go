@@ -128,6 +128,7 @@ func newConn(s *Server, nc net.Conn, br *bufio.Reader, state *tls.ConnectionStat
 	c.mu.calls = map[uint32]*Call{}
 	c.mu.counters = newCounters(len(s.methods))
 	c.mu.out = newOutbox()
+	c.mu.out.out = s.limits.greeting() // before anyone else can write, a drain say
 	c.mu.in = inbound{window: int64(s.limits.ConnWindow)}
 	now := s.now()
 	c.control = newBucket(s.limits.ControlBurst, s.limits.ControlRate, now)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -150,6 +151,19 @@ func FuzzMessage(f *testing.F) {
 				t.Fatalf("message %d differs", i)
 			}
 			rest = rest[5+n:]
+		}
+
+		// A block held to be cacheable must decode to the same fields twice.
+		if new(blockCache).cacheable(in) {
+			var fields [2][]hpack.HeaderField
+			d := hpack.NewDecoder(4096, nil)
+			var err [2]error
+			for i := range fields {
+				fields[i], err[i] = d.DecodeFull(in)
+			}
+			if err[0] == nil && (err[1] != nil || !slices.Equal(fields[0], fields[1])) {
+				t.Fatalf("%x changes the table", in)
+			}
 		}
 
 		h := &headers{contentLength: -1}

@@ -80,6 +80,10 @@ var attacks = map[string]func(t *testing.T){
 			"empty data":    func(p *rawPeer) { p.fr.WriteData(1, false, nil) },
 			"unknown":       func(p *rawPeer) { p.fr.WriteRawFrame(99, 0, 0, nil) },
 			"closed stream": func(p *rawPeer) { p.fr.WriteData(3, false, []byte("x")) },
+			"bad streams": func(p *rawPeer) {
+				p.bad += 2
+				p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 3 + p.bad, EndHeaders: true})
+			},
 		}
 		for name, flood := range floods {
 			t.Run(name, func(t *testing.T) {

@@ -22,6 +22,8 @@ type rawPeer struct {
 	hb bytes.Buffer
 	he *hpack.Encoder
 	hd *hpack.Decoder
+
+	bad uint32 // malformed requests so far
 }
 
 // event is a frame as far as the tests care.

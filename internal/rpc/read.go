@@ -15,19 +15,21 @@ import (
 // errDead says that the connection was ended by dieLocked, which has the reason.
 var errDead = errors.New("rpc: connection closed")
 
-// readFrames runs the connection: our SETTINGS, the peer's preface, then frames
-// until the end. A fault of the peer's is answered here with GOAWAY.
-func (c *Conn) readFrames() error {
-	l := &c.s.limits
-	c.mu.Lock()
-	c.mu.out.out = appendSettings(c.mu.out.out,
+// greeting is what the server says first: its SETTINGS, and a wider window.
+func (l *Limits) greeting() []byte {
+	b := appendSettings(nil,
 		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: l.MaxStreams},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(l.StreamWindow)},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(l.HeaderListBytes)})
 	if extra := int64(l.ConnWindow - defaultWindow); extra > 0 {
-		c.mu.out.out = appendWindowUpdate(c.mu.out.out, 0, extra)
+		b = appendWindowUpdate(b, 0, extra)
 	}
-	c.mu.Unlock()
+	return b
+}
+
+// readFrames runs the connection: the peer's preface, then frames until the
+// end. A fault of the peer's is answered here with GOAWAY.
+func (c *Conn) readFrames() error {
 	var preface [len(http2.ClientPreface)]byte
 	if _, err := io.ReadFull(c.br, preface[:]); err != nil {
 		return err
@@ -45,16 +47,13 @@ func (c *Conn) readFrames() error {
 			continue
 		}
 		var se http2.StreamError
-		var ce http2.ConnectionError
-		switch {
-		case errors.As(err, &se):
+		if errors.As(err, &se) {
 			if err = c.streamError(se.StreamID, se.Code); err == nil {
 				continue
 			}
-			if !errors.As(err, &ce) {
-				return err
-			}
-			c.goAway(http2.ErrCode(ce), "")
+		}
+		var ce http2.ConnectionError
+		switch {
 		case errors.As(err, &ce):
 			c.goAway(http2.ErrCode(ce), "")
 		case errors.Is(err, http2.ErrFrameTooLarge):
@@ -367,9 +366,9 @@ func (c *Conn) onBlock(raw []byte) error {
 	return c.onRequest(call, h)
 }
 
-// blockCache remembers header blocks that consist of table indices only. Such a
-// block decodes to the same fields as long as the table has not changed, and
-// ordinary clients send few different ones.
+// blockCache remembers header blocks that leave HPACK's table as it is: indices
+// and literals without indexing. Such a block decodes to the same fields until
+// the table changes, and ordinary clients send few different ones.
 type blockCache struct {
 	entries [8]struct {
 		raw []byte
@@ -378,13 +377,40 @@ type blockCache struct {
 	next int
 }
 
+// cacheable walks over the block's fields. Whatever it does not understand, it
+// leaves to the decoder.
 func (b *blockCache) cacheable(raw []byte) bool {
-	if len(raw) > 64 {
+	if len(raw) > 256 {
 		return false
 	}
-	for _, x := range raw {
-		if x < 0x80 || x == 0xff { // a literal, a size update, or an index of two bytes
+	for len(raw) > 0 {
+		first := raw[0]
+		switch {
+		case first >= 0x80: // an index
+			if first == 0xff {
+				return false // of several bytes
+			}
+			raw = raw[1:]
+			continue
+		case first >= 0x20: // a literal for the table, or a size update
 			return false
+		}
+		texts := 1
+		if index := first & 0x0f; index == 0 {
+			texts = 2 // the name is spelled out
+			raw = raw[1:]
+		} else if index < 0x0f {
+			raw = raw[1:]
+		} else if len(raw) > 1 && raw[1] < 0x80 {
+			raw = raw[2:]
+		} else {
+			return false
+		}
+		for ; texts > 0; texts-- {
+			if len(raw) == 0 || raw[0]&0x7f == 0x7f || len(raw) < 1+int(raw[0]&0x7f) {
+				return false
+			}
+			raw = raw[1+int(raw[0]&0x7f):]
 		}
 	}
 	return true

@@ -114,6 +114,9 @@ func TestTLS(t *testing.T) {
 	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
 		t.Error(err)
 	}
+	if err := h.Shutdown(ctx); err != nil {
+		t.Errorf("draining TLS connections: %v", err)
+	}
 }
 
 func TestUnixSocket(t *testing.T) {
