@@ -241,9 +241,9 @@ func (s *Store) alive() error {
 func (s *Store) die(reason error, tell bool) {
 	s.death.Do(func() {
 		s.death.err = fmt.Errorf("%w: %w", ErrDead, reason)
-		close(s.death.signal)
 		if tell && s.opts.OnFatal != nil {
-			s.opts.OnFatal(s.death.err)
+			s.opts.OnFatal(s.death.err) // before any caller can see it
 		}
+		close(s.death.signal)
 	})
 }
