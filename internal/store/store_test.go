@@ -505,3 +505,25 @@ func TestReadersBesideTheWriter(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.Close(), ErrDead)
 }
+
+// The same on a real disk: a checkpoint is hard links, and stays when the store goes on.
+func TestCheckpointOnARealDisk(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir + "/store"})
+	require.NoError(t, err)
+	put(t, s, 1, "a")
+	require.NoError(t, s.Checkpoint(dir+"/copy"))
+	require.Error(t, s.Checkpoint(dir+"/copy"), "it exists")
+	b := s.NewBatch()
+	b.DeleteRecord(Revision{1, 0}, false)
+	require.NoError(t, b.Commit())
+	require.NoError(t, s.Flush())
+	require.NoError(t, s.Compact())
+	_, err = Open(Options{Dir: dir + "/store"})
+	require.Error(t, err, "the directory is locked")
+	require.NoError(t, s.Close())
+	s, err = Open(Options{Dir: dir + "/copy"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1/0=a"}, scan(t, s.Records(Revision{}, Revision{})))
+	require.NoError(t, s.Close())
+}
