@@ -232,6 +232,10 @@ func TestDurableAppliedFollowsTheFlush(t *testing.T) {
 		t.Fatal("nobody told of the flush")
 	}
 	require.Greater(t, s.Flushes(), before)
+	before = s.Flushes()
+	require.NoError(t, s.StartFlush())
+	require.NoError(t, s.StartFlush())
+	require.Equal(t, before, s.Flushes(), "nothing was committed: nothing to flush")
 	a, ok, err := s.DurableApplied()
 	require.NoError(t, err)
 	require.True(t, ok)
