@@ -127,6 +127,9 @@ func (s *Store) MayStall() bool { return s.stalled.Load() || s.tight.Load() }
 // StartFlush begins to make durable all that was committed, and returns before it is. Options.OnFlush hears of the end. It does nothing
 // if nothing was committed since the last flush was begun. Where MayStall says so it blocks like a Commit.
 func (s *Store) StartFlush() error {
+	if err := s.alive(); err != nil || !s.dirty.Load() {
+		return err
+	}
 	_, err := s.startFlush()
 	return err
 }
@@ -241,9 +244,9 @@ func (s *Store) alive() error {
 func (s *Store) die(reason error, tell bool) {
 	s.death.Do(func() {
 		s.death.err = fmt.Errorf("%w: %w", ErrDead, reason)
-		close(s.death.signal)
 		if tell && s.opts.OnFatal != nil {
-			s.opts.OnFatal(s.death.err)
+			s.opts.OnFatal(s.death.err) // before any caller can see it
 		}
+		close(s.death.signal)
 	})
 }

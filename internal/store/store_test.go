@@ -232,6 +232,10 @@ func TestDurableAppliedFollowsTheFlush(t *testing.T) {
 		t.Fatal("nobody told of the flush")
 	}
 	require.Greater(t, s.Flushes(), before)
+	before = s.Flushes()
+	require.NoError(t, s.StartFlush())
+	require.NoError(t, s.StartFlush())
+	require.Equal(t, before, s.Flushes(), "nothing was committed: nothing to flush")
 	a, ok, err := s.DurableApplied()
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -367,7 +371,10 @@ func TestCrash(t *testing.T) {
 
 // A disk that fails under a flush ends the store once, in order: the owner hears of it, callers get ErrDead, nothing spins.
 func TestFailedFlush(t *testing.T) {
-	for _, op := range []disk.Op{disk.OpWrite, disk.OpSync, disk.OpCreate} {
+	for _, strike := range []struct {
+		op   disk.Op
+		path string
+	}{{disk.OpWrite, ""}, {disk.OpSync, ""}, {disk.OpCreate, ""}, {disk.OpWrite, "MANIFEST"}, {disk.OpSync, "MANIFEST"}} {
 		fs := disk.New()
 		var told, calls atomic.Int64
 		s, err := Open(Options{FS: fs, Dir: testDir, OnFatal: func(err error) { told.Add(1) }})
@@ -375,14 +382,14 @@ func TestFailedFlush(t *testing.T) {
 		put(t, s, 1, "a")
 		require.NoError(t, s.Flush())
 		put(t, s, 2, "b")
-		fs.Inject(func(o disk.Op, _ string) error {
-			if o == op {
+		fs.Inject(func(op disk.Op, path string) error {
+			if op == strike.op && strings.Contains(path, strike.path) {
 				calls.Add(1)
 				return syscall.ENOSPC
 			}
 			return nil
 		})
-		require.ErrorIs(t, s.Flush(), ErrDead, op)
+		require.ErrorIs(t, s.Flush(), ErrDead, "%v", strike)
 		require.EqualValues(t, 1, told.Load())
 		require.Less(t, calls.Load(), int64(20), "no retries without end")
 		_, _, err = s.Applied()
@@ -431,5 +438,96 @@ func TestMayStall(t *testing.T) {
 	require.NoError(t, s.Flush())
 	put(t, s, commits+1, value)
 	require.False(t, s.MayStall())
+	require.NoError(t, s.Close())
+}
+
+// Readers, snapshots and flushes run beside the writer; each sees whole batches. The race detector watches.
+func TestReadersBesideTheWriter(t *testing.T) {
+	s, err := Open(Options{FS: disk.New(), Dir: testDir, MemTableBytes: 256 << 10})
+	require.NoError(t, err)
+	stop, done := make(chan struct{}), make(chan error, 3)
+	reader := func(look func() error) {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := look(); err != nil {
+				done <- err
+				return
+			}
+		}
+	}
+	go reader(func() error {
+		snapshot := s.Snapshot()
+		defer snapshot.Close()
+		n := 0
+		c := snapshot.Records(Revision{}, Revision{})
+		for c.Next() {
+			n++
+		}
+		if n%2 != 0 {
+			return fmt.Errorf("%d records: half a batch", n)
+		}
+		return c.Close()
+	})
+	go reader(func() error {
+		a, _, err := s.Applied()
+		if err != nil {
+			return err
+		}
+		if a.Index > 0 {
+			_, _, err = s.Record(Revision{Main: int64(a.Index), Sub: 1}, nil)
+		}
+		return err
+	})
+	go reader(func() error {
+		d, _, err := s.DurableApplied()
+		if err != nil {
+			return err
+		}
+		if a, _, _ := s.Applied(); a.Index < d.Index {
+			return fmt.Errorf("durable %d, applied %d", d.Index, a.Index)
+		}
+		_ = s.MayStall()
+		return s.Flush()
+	})
+	value := make([]byte, 1000)
+	for main := int64(1); main <= 1500; main++ {
+		b := s.NewBatch()
+		b.SetRecord(Revision{main, 0}, false, value)
+		b.SetRecord(Revision{main, 1}, false, value)
+		b.SetApplied(Applied{Index: uint64(main), Term: 1})
+		require.NoError(t, b.Commit())
+	}
+	close(stop)
+	for range 3 {
+		require.NoError(t, <-done)
+	}
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Close(), ErrDead)
+}
+
+// The same on a real disk: a checkpoint is hard links, and stays when the store goes on.
+func TestCheckpointOnARealDisk(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir + "/store"})
+	require.NoError(t, err)
+	put(t, s, 1, "a")
+	require.NoError(t, s.Checkpoint(dir+"/copy"))
+	require.Error(t, s.Checkpoint(dir+"/copy"), "it exists")
+	b := s.NewBatch()
+	b.DeleteRecord(Revision{1, 0}, false)
+	require.NoError(t, b.Commit())
+	require.NoError(t, s.Flush())
+	require.NoError(t, s.Compact())
+	_, err = Open(Options{Dir: dir + "/store"})
+	require.Error(t, err, "the directory is locked")
+	require.NoError(t, s.Close())
+	s, err = Open(Options{Dir: dir + "/copy"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1/0=a"}, scan(t, s.Records(Revision{}, Revision{})))
 	require.NoError(t, s.Close())
 }

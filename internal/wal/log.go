@@ -65,17 +65,22 @@ type Log struct {
 	synced   int64         // the active segment is durable up to here
 	filled   int64         // the active segment holds zeros from end to here
 
-	last       Position  // the last entry
-	floor      uint64    // entries at or below it lie before the origin: they were never in this log
-	hard       hardState // in force
-	durable    hardState // in force at the last sync
-	installing bool      // an Installing record is in force
-	written    uint64    // bytes of batches since the log was opened
+	last    Position // the last entry
+	floor   uint64   // entries at or below it lie before the origin: they were never in this log
+	now     standing
+	durable standing // at the last sync
+	written uint64   // bytes of batches since the log was opened
 
 	buf    []byte // the batch being encoded, reused
 	failed error  // the first error that left the disk in an unknown state
 
 	spare spare
+}
+
+// standing is what is in force.
+type standing struct {
+	hard       hardState
+	installing bool // there is an Installing record
 }
 
 // segment is a file of the log.
@@ -169,16 +174,16 @@ func (l *Log) Append(b Batch) error {
 	if err := l.write(length); err != nil {
 		return err
 	}
-	l.last, l.hard = last, hard
+	l.last, l.now.hard = last, hard
 	if b.Installing != nil {
-		l.installing = b.Installing.Index != 0
+		l.now.installing = b.Installing.Index != 0
 	}
 	return nil
 }
 
 // check holds b against the log and returns the last entry and the HardState after it.
 func (l *Log) check(b *Batch) (last Position, hard hardState, err error) {
-	last, hard = l.last, l.hard
+	last, hard = l.last, l.now.hard
 	for i, e := range b.Entries {
 		index := e.GetIndex()
 		switch {
@@ -186,8 +191,8 @@ func (l *Log) check(b *Batch) (last Position, hard hardState, err error) {
 			return last, hard, fmt.Errorf("entry %d follows entry %d", index, last.Index)
 		case index > last.Index+1:
 			return last, hard, fmt.Errorf("entry %d follows last entry %d", index, last.Index)
-		case index <= l.hard.commit:
-			return last, hard, fmt.Errorf("entry %d is not above Commit %d", index, l.hard.commit)
+		case index <= l.now.hard.commit:
+			return last, hard, fmt.Errorf("entry %d is not above Commit %d", index, l.now.hard.commit)
 		case index <= l.floor:
 			return last, hard, fmt.Errorf("entry %d is not above %d, where the log begins", index, l.floor)
 		}
@@ -195,9 +200,9 @@ func (l *Log) check(b *Batch) (last Position, hard hardState, err error) {
 	}
 	if b.HardState != nil {
 		hard = plainHardState(b.HardState)
-		if hard.term < l.hard.term || hard.commit < l.hard.commit {
+		if hard.term < l.now.hard.term || hard.commit < l.now.hard.commit {
 			return last, hard, fmt.Errorf("HardState (term %d, commit %d) goes back from (%d, %d)",
-				hard.term, hard.commit, l.hard.term, l.hard.commit)
+				hard.term, hard.commit, l.now.hard.term, l.now.hard.commit)
 		}
 	}
 	if hard.commit > last.Index {
@@ -296,7 +301,7 @@ func (l *Log) Sync() error {
 		}
 		l.synced = l.end // with NoSync it stays where it is: a batch must not vouch for what may be lost
 	}
-	l.durable = l.hard
+	l.durable = l.now
 	return nil
 }
 
@@ -320,16 +325,16 @@ func (l *Log) Size() int64 {
 func (l *Log) Last() Position { return l.last }
 
 // Release says that entries ≤ index may be lost, and deletes the segments that hold nothing else. It is a permission, not an order:
-// nothing goes that lies above the Commit of the last synced HardState, the active segment stays, and while an Installing record is in
-// force nothing is deleted at all. The HardState always stands in a segment that stays: the active one begins with it.
+// nothing goes that lies above the Commit of the last synced HardState, the active segment stays, and from an Installing record until the
+// sync of what ends it nothing is deleted at all. The HardState always stands in a segment that stays: the active one begins with it.
 func (l *Log) Release(index uint64) error {
 	if l.failed != nil {
 		return l.failed
 	}
-	if l.installing {
-		return nil
+	if l.now.installing || l.durable.installing {
+		return nil // the record, or the one that ends it, would be lost
 	}
-	index = min(index, l.durable.commit)
+	index = min(index, l.durable.hard.commit)
 	for len(l.segments) > 1 && l.segments[1].prev.Index <= index {
 		if err := l.deleteOldest(); err != nil {
 			return err
@@ -345,11 +350,11 @@ func (l *Log) Reset(start Position) error {
 	if l.failed != nil {
 		return l.failed
 	}
-	if start.Index < l.hard.commit {
-		return fmt.Errorf("wal: reset to %d below Commit %d", start.Index, l.hard.commit)
+	if start.Index < l.now.hard.commit {
+		return fmt.Errorf("wal: reset to %d below Commit %d", start.Index, l.now.hard.commit)
 	}
 	old := len(l.segments)
-	hard := l.hard
+	hard := l.now.hard
 	hard.commit = start.Index
 	if err := l.begin(segmentHeader{origin: true, id: l.header.id + 1, prev: start, hard: hard}); err != nil {
 		return fmt.Errorf("wal: reset: begin segment %d: %w", l.header.id+1, err)

@@ -51,7 +51,7 @@ func Open(o Options) (*Log, *Recovered, error) {
 		return nil, nil, err
 	}
 	return l, &Recovered{
-		Prev: r.prev, Entries: r.entries, HardState: l.hard.message(), Installing: r.installing, Cut: r.cut,
+		Prev: r.prev, Entries: r.entries, HardState: l.now.hard.message(), Installing: r.installing, Cut: r.cut,
 	}, nil
 }
 
@@ -97,15 +97,15 @@ func (r *recovery) run(ids []uint64) error {
 		}
 	}
 	l := r.log
-	if l.hard.commit > l.last.Index {
+	if l.now.hard.commit > l.last.Index {
 		return &CorruptError{File: scans[len(scans)-1].path, Offset: l.end,
-			Reason: fmt.Sprintf("the log ends with entry %d, below Commit %d", l.last.Index, l.hard.commit)}
+			Reason: fmt.Sprintf("the log ends with entry %d, below Commit %d", l.last.Index, l.now.hard.commit)}
 	}
+	l.now.installing = r.installing != nil
 	// What was read may so far be in the page cache only. From here on batches will vouch for it.
 	if err := l.settle(); err != nil {
 		return fmt.Errorf("wal: open segment %d: %w", l.header.id, err)
 	}
-	l.installing = r.installing != nil
 	for range origin { // what a Reset had not yet deleted
 		if err := l.deleteOldest(); err != nil {
 			return err
@@ -182,7 +182,7 @@ func (r *recovery) segment(s *scan, first, last bool) error {
 	l := r.log
 	switch {
 	case first:
-		r.prev, l.last, l.hard = s.header.prev, s.header.prev, s.header.hard
+		r.prev, l.last, l.now.hard = s.header.prev, s.header.prev, s.header.hard
 		if s.header.origin {
 			l.floor = s.header.prev.Index
 		}
@@ -190,9 +190,9 @@ func (r *recovery) segment(s *scan, first, last bool) error {
 		return &CorruptError{File: l.path(s.header.id - 1), Offset: l.end,
 			Reason: fmt.Sprintf("the segment should end at offset %d with checksum %08x, its batches end at %d with %08x",
 				s.header.beforeEnd, s.header.beforeSum, l.end, l.sum)}
-	case s.header.prev != l.last || s.header.hard != l.hard:
+	case s.header.prev != l.last || s.header.hard != l.now.hard:
 		return &CorruptError{File: s.path, Reason: fmt.Sprintf("begins after entry %v with HardState %v, but the segment before ends with %v and %v",
-			s.header.prev, s.header.hard, l.last, l.hard)}
+			s.header.prev, s.header.hard, l.last, l.now.hard)}
 	}
 	l.header, l.seed, l.sum, l.seq, l.end = s.header, s.seed, s.seed, 0, segmentHeaderSize
 	for {
@@ -272,7 +272,7 @@ func (r *recovery) records(payload []byte) error {
 				return err
 			}
 		case rec.hard != nil:
-			l.hard = *rec.hard
+			l.now.hard = *rec.hard
 		case rec.installing != nil:
 			r.installing = rec.installing
 			if rec.installing.Index == 0 {
@@ -289,8 +289,8 @@ func (r *recovery) entry(e *raftpb.Entry) error {
 	switch {
 	case pos.Index > l.last.Index+1:
 		return fmt.Errorf("entry %d follows entry %d", pos.Index, l.last.Index)
-	case pos.Index <= l.hard.commit:
-		return fmt.Errorf("entry %d lies at or below Commit %d", pos.Index, l.hard.commit)
+	case pos.Index <= l.now.hard.commit:
+		return fmt.Errorf("entry %d lies at or below Commit %d", pos.Index, l.now.hard.commit)
 	case pos.Index <= l.floor:
 		return fmt.Errorf("entry %d lies at or below %d, where the log begins", pos.Index, l.floor)
 	case pos.Index <= r.prev.Index:
@@ -356,7 +356,7 @@ func (l *Log) settle() error {
 	if err := l.sync(l.dir); err != nil {
 		return err
 	}
-	l.synced, l.durable = l.end, l.hard
+	l.synced, l.durable = l.end, l.now
 	if l.opts.NoSync {
 		l.synced = segmentHeaderSize
 	}

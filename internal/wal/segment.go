@@ -24,7 +24,7 @@ func (l *Log) roll() error {
 		return err
 	}
 	return l.begin(segmentHeader{
-		id: l.header.id + 1, prev: l.last, hard: l.hard, beforeEnd: l.end, beforeSum: l.sum,
+		id: l.header.id + 1, prev: l.last, hard: l.now.hard, beforeEnd: l.end, beforeSum: l.sum,
 	})
 }
 
@@ -58,10 +58,11 @@ func (l *Log) begin(h segmentHeader) error {
 	l.segments = append(l.segments, segment{id: h.id, prev: h.prev})
 	l.active, l.header, l.seed, l.sum, l.seq = s.file, h, seed, seed, 0
 	l.end, l.synced, l.filled = segmentHeaderSize, segmentHeaderSize, max(segmentHeaderSize, s.filled)
-	l.last, l.hard, l.durable = h.prev, h.hard, h.hard
+	l.last, l.now.hard = h.prev, h.hard
 	if h.origin {
-		l.floor, l.installing = h.prev.Index, false
+		l.floor, l.now.installing = h.prev.Index, false
 	}
+	l.durable = l.now
 	return nil
 }
 

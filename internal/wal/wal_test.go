@@ -315,3 +315,30 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		}
 	}))
 }
+
+// The whole life of a log on a real disk.
+func TestOnARealDisk(t *testing.T) {
+	o := Options{Dir: t.TempDir() + "/member/log", SegmentBytes: 64 << 10, ClusterID: 1, MemberID: 2, Salt: 3}
+	l, err := Create(o, Position{}, nil)
+	require.NoError(t, err)
+	for i := uint64(1); i <= 2000; i++ {
+		appendSynced(t, l, Batch{Entries: entries(i, i, 1), HardState: hard(1, 2, i-1)})
+		if l.NeedsPrepare() {
+			require.NoError(t, l.Prepare())
+		}
+	}
+	require.NoError(t, l.Release(1000))
+	require.NoError(t, l.Close())
+	l, r, err := Open(o)
+	require.NoError(t, err)
+	require.Positive(t, r.Prev.Index)
+	require.LessOrEqual(t, r.Prev.Index, uint64(1000))
+	require.Equal(t, describeAll(entries(r.Prev.Index+1, 2000, 1)), describeAll(r.Entries))
+	require.NoError(t, l.Reset(Position{5000, 1}))
+	appendSynced(t, l, Batch{Entries: entries(5001, 5001, 1)})
+	require.NoError(t, l.Close())
+	_, r, err = Open(o)
+	require.NoError(t, err)
+	require.Equal(t, Position{5000, 1}, r.Prev)
+	require.Len(t, r.Entries, 1)
+}
