@@ -292,3 +292,124 @@ func TestCompactionUnderReaders(t *testing.T) {
 	_, err = call[etcdserverpb.CompactionResponse](t, conn, "KV/Compact", &etcdserverpb.CompactionRequest{Revision: revision + 1})
 	require.Equal(t, "etcdserver: mvcc: required revision is a future revision", status.Convert(err).Message())
 }
+
+// A list larger than any buffer comes whole, of one revision, while it is
+// written over and compacted under the reader.
+func TestLargeListsUnderWrites(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	conn := dial(t, m)
+	const keys, size = 3000, 2000
+	for k := range keys {
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%05d", k), Value: make([]byte, size)})
+		require.NoError(t, err)
+	}
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			res, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%05d", i*7%keys), Value: make([]byte, size)})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if i%100 == 99 {
+				if _, err := call[etcdserverpb.CompactionResponse](t, conn, "KV/Compact", &etcdserverpb.CompactionRequest{Revision: res.Header.Revision}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	for _, r := range []*etcdserverpb.RangeRequest{
+		{},
+		{KeysOnly: true},
+		{Limit: 1000},
+		{SortOrder: etcdserverpb.RangeRequest_DESCEND},
+		{SortTarget: etcdserverpb.RangeRequest_MOD, SortOrder: etcdserverpb.RangeRequest_ASCEND},
+		{SortTarget: etcdserverpb.RangeRequest_VALUE, SortOrder: etcdserverpb.RangeRequest_DESCEND, Limit: 2000},
+		{MinCreateRevision: 100},
+	} {
+		r.Key, r.RangeEnd = []byte("k"), []byte("l")
+		for range 3 {
+			res := &etcdserverpb.RangeResponse{}
+			require.NoError(t, conn.Invoke(t.Context(), "/etcdserverpb.KV/Range", r, res, grpc.MaxCallRecvMsgSize(1<<30)), "%v", r)
+			require.Equal(t, int64(keys), res.Count)
+			want := keys
+			if r.Limit > 0 {
+				want = int(r.Limit)
+			}
+			if r.MinCreateRevision > 0 {
+				want = keys - 98
+			}
+			require.Len(t, res.Kvs, want, "%v", r)
+			require.Equal(t, r.Limit > 0, res.More)
+			for _, kv := range res.Kvs {
+				require.LessOrEqual(t, kv.ModRevision, res.Header.Revision)
+			}
+		}
+	}
+	close(done)
+	writer.Wait()
+}
+
+func TestRangeStream(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	conn := dial(t, m)
+	const keys = 500
+	for k := range keys {
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%05d", k), Value: make([]byte, 1000)})
+		require.NoError(t, err)
+	}
+	stream := func(r *etcdserverpb.RangeRequest) (kvs int, last *etcdserverpb.RangeResponse, parts int, err error) {
+		s, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/etcdserverpb.KV/RangeStream")
+		require.NoError(t, err)
+		require.NoError(t, s.SendMsg(r))
+		require.NoError(t, s.CloseSend())
+		for {
+			part := &etcdserverpb.RangeStreamResponse{}
+			if err := s.RecvMsg(part); err == io.EOF {
+				return kvs, last, parts, nil
+			} else if err != nil {
+				return 0, nil, 0, err
+			}
+			if last != nil {
+				require.Nil(t, last.Header, "the header stands in the last part")
+				require.Zero(t, last.Count)
+			}
+			last = part.RangeResponse
+			kvs += len(last.Kvs)
+			parts++
+		}
+	}
+	all := &etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")}
+	n, last, parts, err := stream(all)
+	require.NoError(t, err)
+	require.Equal(t, keys, n)
+	require.Equal(t, int64(keys), last.Count)
+	require.Equal(t, int64(keys+1), last.Header.Revision)
+	require.Greater(t, parts, 2)
+	all.Limit = 7
+	n, last, parts, err = stream(all)
+	require.NoError(t, err)
+	require.Equal(t, 7, n)
+	require.Equal(t, 1, parts)
+	require.True(t, last.More)
+	all.CountOnly = true
+	n, last, _, err = stream(all)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Equal(t, int64(keys), last.Count)
+	_, _, _, err = stream(&etcdserverpb.RangeRequest{Key: []byte("k"), SortTarget: etcdserverpb.RangeRequest_MOD})
+	require.Equal(t, codes.Unimplemented, status.Code(err))
+	_, _, _, err = stream(&etcdserverpb.RangeRequest{})
+	require.Equal(t, "etcdserver: key is not provided", status.Convert(err).Message())
+	_, _, _, err = stream(&etcdserverpb.RangeRequest{Key: []byte("k"), Revision: 1 << 40})
+	require.Equal(t, codes.OutOfRange, status.Code(err))
+}

@@ -28,7 +28,8 @@ func (m *Machine) compact(r *etcdserverpb.CompactionRequest, mine bool, res *Res
 }
 
 // Sweep takes away some of what compactions have made garbage, and reports
-// whether there is more. It must not be called beside Apply.
+// whether there is more to do now: what a reader still stands on is left until
+// it is asked again. It must not be called beside Apply.
 func (m *Machine) Sweep() (more bool, err error) {
 	if len(m.sweeps) == 0 && !m.keys.SweepDue() {
 		return false, nil
@@ -41,7 +42,7 @@ func (m *Machine) Sweep() (more bool, err error) {
 			return false, fmt.Errorf("machine: sweep: %w", err)
 		}
 	}
-	if !more {
+	if !m.keys.SweepDue() {
 		for _, s := range m.sweeps {
 			close(s.done)
 		}

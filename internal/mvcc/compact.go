@@ -54,17 +54,20 @@ func (u *Update) Compacted() int64 { return u.compacted }
 
 // Sweep takes up to n versions that the compaction has made garbage out of the
 // index, and their records out of the store by way of b, which the caller
-// commits. It reports whether there is more. It may only be called when
-// everything up to the compaction is published.
+// commits. It reports whether there is more to do now. It may only be called
+// when everything up to the compaction is published. What a pinned reader stands
+// on is left for later.
 //
 // A key's older versions go before its tombstone: were it the other way round, a
 // crash in between would bring the key back.
 func (u *Update) Sweep(b *store.Batch, n int) (more bool) {
-	if !u.SweepDue() {
+	c, g := u.keyspace.pins.below(u.compacted), &u.garbage
+	if !g.due(c) {
 		return false
 	}
-	c, g := u.compacted, &u.garbage
 	u.keyspace.sweeping.Store(c)
+	// A pin that came in between has seen what is being swept, or is seen now.
+	c = u.keyspace.pins.below(c)
 	for ; n > 0 && !g.replaced.empty() && (*g.replaced.front()).main <= c; n-- {
 		v := g.replaced.pop()
 		// A tombstone's own record goes with the tombstones.
@@ -79,14 +82,17 @@ func (u *Update) Sweep(b *store.Batch, n int) (more bool) {
 			u.keyspace.writer.remove(t.key)
 		}
 	}
-	return u.SweepDue()
+	return g.due(c)
 }
 
-// SweepDue says whether there is garbage for Sweep to take.
-func (u *Update) SweepDue() bool {
-	g := &u.garbage
-	return (!g.replaced.empty() && (*g.replaced.front()).main <= u.compacted) ||
-		(!g.tombstones.empty() && g.tombstones.front().version.main < u.compacted)
+// SweepDue says whether the compaction has left garbage that is not swept yet,
+// for now or for later.
+func (u *Update) SweepDue() bool { return u.garbage.due(u.compacted) }
+
+// due says whether a sweep up to c has something to take.
+func (g *garbage) due(c int64) bool {
+	return (!g.replaced.empty() && (*g.replaced.front()).main <= c) ||
+		(!g.tombstones.empty() && g.tombstones.front().version.main < c)
 }
 
 // queue is a first-in-first-out list in chunks, which are let go as they are

@@ -19,6 +19,7 @@ type Keyspace struct {
 	// versions may be missing. A reader of an older view looks at it when it has
 	// read.
 	sweeping atomic.Int64
+	pins     pins
 }
 
 // compactedMeta is the store's record of the compaction: 8 bytes, big-endian.
@@ -103,6 +104,16 @@ func (u *Update) readRecord(items map[string]*item, r *store.Records) error {
 
 // load finds the record of a version, in the cache or in the store.
 func (k *Keyspace) load(v *version) ([]byte, error) {
+	kv, err := k.loadOnce(v)
+	if err == nil {
+		k.cache.put(v, kv)
+	}
+	return kv, err
+}
+
+// loadOnce is load for a value that will hardly be asked for again soon: one of
+// many in a long list. The cache is not filled with it.
+func (k *Keyspace) loadOnce(v *version) ([]byte, error) {
 	if kv := k.cache.get(v); kv != nil {
 		return kv, nil
 	}
@@ -110,11 +121,7 @@ func (k *Keyspace) load(v *version) ([]byte, error) {
 		return nil, errors.New("the version is a tombstone")
 	}
 	kv, _, err := k.store.Record(v.revision(), make([]byte, 0, v.size))
-	if err != nil {
-		return nil, err
-	}
-	k.cache.put(v, kv)
-	return kv, nil
+	return kv, err
 }
 
 // cached is load without the store.

@@ -66,20 +66,6 @@ func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
 	}
 }
 
-// answerRange answers a range, wherever the values are.
-func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
-	err := s.inView(func(view *mvcc.View) error {
-		res, err := view.Range(r)
-		if err == nil {
-			c.Reply(&rangeReply{s.header(view.Revision), res})
-		}
-		return err
-	})
-	if err != nil {
-		fail(c, err)
-	}
-}
-
 // inView has read look at the published keyspace, and again at the next one
 // where a compaction went through the first under its eyes.
 func (s *Service) inView(read func(*mvcc.View) error) error {

@@ -74,6 +74,7 @@ func (s *Service) Kick() { s.c.Replica.Kick() }
 func (s *Service) Methods() []rpc.Method {
 	return []rpc.Method{
 		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
+		{Path: "/etcdserverpb.KV/RangeStream", Stream: s.rangeStream},
 		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
 		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
