@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"etcd.alt/internal/store"
@@ -48,58 +47,6 @@ func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 		return nil, err
 	}
 	return u, nil
-}
-
-// readIndex makes the index from the records, which come in the order of their
-// revisions. The keys are sorted before they go into the tree, so that its
-// nodes come out full.
-func (u *Update) readIndex() error {
-	k := u.keyspace
-	items := map[string]*item{}
-	records := k.store.Records(store.Revision{}, store.Revision{})
-	defer records.Close()
-	for records.Next() {
-		if err := u.readRecord(items, records); err != nil {
-			return err
-		}
-	}
-	if err := records.Close(); err != nil {
-		return fmt.Errorf("mvcc: read the index: %w", err)
-	}
-	keys := make([]string, 0, len(items))
-	for key := range items {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		k.writer.insert(key, items[key])
-	}
-	return nil
-}
-
-// readRecord puts the version of a record on top of its key's chain.
-func (u *Update) readRecord(items map[string]*item, r *store.Records) error {
-	rev := r.Revision()
-	record, err := r.Value()
-	if err != nil {
-		return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
-	}
-	kv, err := decodeKeyValue(record)
-	if err != nil {
-		return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
-	}
-	v := &version{main: rev.Main, sub: uint32(rev.Sub)}
-	if !r.Tombstone() {
-		v.create, v.count, v.lease, v.size = kv.create, kv.count, kv.lease, uint32(len(record))
-	}
-	it := items[string(kv.key)]
-	if it == nil {
-		it = &item{}
-		items[string(kv.key)] = it
-	}
-	u.pushGarbage(string(kv.key), v, it.head.Load())
-	it.head.Store(v)
-	return nil
 }
 
 // load finds the record of a version, in the cache or in the store.

@@ -106,6 +106,45 @@ type writer struct {
 
 func newWriter() *writer { return &writer{root: &node{gen: 1}, gen: 1} }
 
+// build makes the tree out of entries, which come in key order, with full
+// nodes. The tree is empty before.
+func (w *writer) build(entries []entry) {
+	var level []*node
+	var seps []string
+	for len(entries) > 0 {
+		n := min(fanout, len(entries))
+		leaf := &node{gen: w.gen, entries: append(make([]entry, 0, fanout+1), entries[:n]...)}
+		for _, e := range leaf.entries {
+			if e.item.head.Load().live() {
+				leaf.live++
+			}
+		}
+		level, seps = append(level, leaf), append(seps, entries[0].key)
+		entries = entries[n:]
+	}
+	for len(level) > 1 {
+		var up []*node
+		var upSeps []string
+		for len(level) > 0 {
+			n := min(fanout, len(level))
+			inner := &node{
+				gen:  w.gen,
+				kids: append(make([]*node, 0, fanout+1), level[:n]...),
+				seps: append(make([]string, 0, fanout+1), seps[:n]...),
+			}
+			for _, k := range inner.kids {
+				inner.live += k.live
+			}
+			up, upSeps = append(up, inner), append(upSeps, seps[0])
+			level, seps = level[n:], seps[n:]
+		}
+		level, seps = up, upSeps
+	}
+	if len(level) == 1 {
+		w.root = level[0]
+	}
+}
+
 // publish returns the tree as it stands, at revision; later changes leave it
 // alone.
 func (w *writer) publish(revision int64) tree {

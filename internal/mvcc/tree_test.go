@@ -157,3 +157,34 @@ func TestTreeInKeyOrderStaysFull(t *testing.T) {
 	require.LessOrEqual(t, leaves, n/fanout+2)
 	require.Equal(t, 12_345, tr.below("00012345"))
 }
+
+func TestBuiltTreeIsTheInsertedOne(t *testing.T) {
+	for _, n := range []int{0, 1, fanout - 1, fanout, fanout + 1, fanout * fanout, fanout*fanout + 1, 20_000} {
+		var entries []entry
+		inserted, built := newWriter(), newWriter()
+		for i := range n {
+			it := liveItem(2)
+			if i%7 == 0 {
+				it.head.Store(over(it.head.Load(), 3, 0, 0))
+			}
+			entries = append(entries, entry{fmt.Sprintf("%08d", i), it})
+			inserted.insert(entries[i].key, it)
+		}
+		built.build(entries)
+		a, b := inserted.publish(3), built.publish(3)
+		check(t, b)
+		require.Equal(t, a.len(), b.len())
+		for i := 0; i <= n; i += 1 + n/50 {
+			k := fmt.Sprintf("%08d", i)
+			require.Equal(t, a.below(k), b.below(k))
+			require.Equal(t, a.get(k), b.get(k))
+		}
+		for i := range n { // it can be written to
+			if i%7 != 0 {
+				built.add(fmt.Sprintf("%08d", i), -1)
+				entries[i].item.head.Store(over(entries[i].item.head.Load(), 4, 0, 0))
+			}
+		}
+		check(t, built.publish(4))
+	}
+}

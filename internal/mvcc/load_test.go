@@ -1,0 +1,179 @@
+package mvcc
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/store"
+)
+
+// everything is the request for all keys.
+func everything(rev int64) *etcdserverpb.RangeRequest {
+	return &etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: rev}
+}
+
+func open(t testing.TB, fs *disk.FS) *store.Store {
+	t.Helper()
+	s, err := store.Open(store.Options{FS: fs, Dir: "store"})
+	require.NoError(t, err)
+	return s
+}
+
+func commit(t testing.TB, s *store.Store, u *Update) *View {
+	t.Helper()
+	b := s.NewBatch()
+	u.Save(b)
+	require.NoError(t, b.Commit())
+	return u.Publish()
+}
+
+// What is read back from the store is what was written to it: every revision,
+// its hash, and what a compaction still has to take.
+func TestLoadedIndexIsTheWrittenOne(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	fs := disk.New()
+	s := open(t, fs)
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(t, err)
+	var view *View
+	for i := range 3000 {
+		key := fmt.Appendf(nil, "key/%03d", r.IntN(200))
+		if r.IntN(4) == 0 {
+			_, _, err := u.DeleteRange(key, nil, false)
+			require.NoError(t, err)
+		} else {
+			u.Put(key, fmt.Append(nil, i), 0)
+		}
+		u.End()
+		if i%10 == 9 {
+			view = commit(t, s, u)
+		}
+		if i == 2000 {
+			require.NoError(t, u.Compact(u.Revision()-50))
+			commit(t, s, u)
+			b := s.NewBatch()
+			u.Sweep(b, 700) // not all of it
+			require.NoError(t, b.Commit())
+			require.True(t, u.SweepDue())
+		}
+	}
+	require.NoError(t, s.Close())
+	s = open(t, fs)
+	again, err := Load(s, u.Revision(), 1<<20)
+	require.NoError(t, err)
+	loaded := again.Publish()
+	require.Equal(t, view.Compacted, loaded.Compacted)
+	require.Equal(t, view.Keys(), loaded.Keys())
+	check(t, loaded.tree)
+	for rev := view.Compacted; rev <= view.Revision; rev += 13 {
+		a, err := countAt(view, rev)
+		require.NoError(t, err)
+		b, err := loaded.Range(everything(rev))
+		require.NoError(t, err)
+		require.Equal(t, a, b.Count)
+		_, err = loaded.Hash(rev)
+		require.NoError(t, err)
+	}
+	before, err := loaded.Hash(0)
+	require.NoError(t, err)
+	for more := true; more; {
+		b := s.NewBatch()
+		more = again.Sweep(b, 100)
+		require.NoError(t, b.Commit())
+	}
+	require.False(t, again.SweepDue())
+	after, err := again.Publish().Hash(0)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "the hash does not tell how far the sweep has come")
+	require.NoError(t, s.Close())
+}
+
+// countAt counts without reading values: the view's store is closed.
+func countAt(v *View, rev int64) (int64, error) {
+	res, err := v.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: rev, CountOnly: true})
+	return res.Count, err
+}
+
+// A sweep leaves exactly the records that a compaction keeps.
+func TestSweepLeavesWhatCounts(t *testing.T) {
+	s := open(t, disk.New())
+	defer s.Close()
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(t, err)
+	put := func(key string) { u.Put([]byte(key), []byte("v"), 0); u.End() }
+	del := func(key string) {
+		_, _, err := u.DeleteRange([]byte(key), nil, false)
+		require.NoError(t, err)
+		u.End()
+	}
+	put("a") // 2
+	put("a") // 3
+	put("b") // 4
+	del("b") // 5
+	put("c") // 6
+	del("c") // 7
+	put("a") // 8
+	commit(t, s, u)
+	require.NoError(t, u.Compact(7))
+	view := commit(t, s, u)
+	listing, err := view.List(everything(0), 1<<20)
+	require.NoError(t, err)
+	b := s.NewBatch()
+	require.False(t, u.Sweep(b, 1000))
+	require.NoError(t, b.Commit())
+	records := s.Records(store.Revision{}, store.Revision{})
+	var left []string
+	for records.Next() {
+		left = append(left, fmt.Sprint(records.Revision().Main, records.Tombstone()))
+	}
+	require.NoError(t, records.Close())
+	// a's version of 3 lived at 7; the tombstone exactly at 7 stays.
+	require.Equal(t, []string{"3 false", "7 true", "8 false"}, left)
+	// A reader that stands on a revision holds back what was replaced after it.
+	put("a") // 9
+	commit(t, s, u)
+	require.NoError(t, u.Compact(9))
+	commit(t, s, u)
+	b = s.NewBatch()
+	u.Sweep(b, 1000)
+	require.NoError(t, b.Commit())
+	require.True(t, u.SweepDue())
+	n := 0
+	require.NoError(t, listing.Each(func([]byte) error { n++; return nil }))
+	require.Equal(t, 1, n)
+	listing.Close()
+	b = s.NewBatch()
+	require.False(t, u.Sweep(b, 1000))
+	require.NoError(t, b.Commit())
+	require.False(t, u.SweepDue())
+	require.Equal(t, 1, u.Publish().Keys())
+}
+
+func BenchmarkLoad(b *testing.B) {
+	const n = 1_000_000
+	s, err := store.Open(store.Options{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer s.Close()
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(b, err)
+	r := rand.New(rand.NewPCG(1, 2))
+	val := make([]byte, 256)
+	for i := range n {
+		u.Put(fmt.Appendf(nil, "%016x%016x", r.Uint64(), r.Uint64()), val, 0)
+		u.End()
+		if i%1000 == 999 {
+			commit(b, s, u)
+		}
+	}
+	rev := u.Revision()
+	require.NoError(b, s.Flush())
+	for b.Loop() {
+		_, err := Load(s, rev, 1<<20)
+		require.NoError(b, err)
+	}
+}
