@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"etcd.alt/internal/wal"
 )
 
 const (
@@ -85,20 +87,22 @@ func (d *directory) store() (string, error) {
 }
 
 // beginBootstrap clears what an interrupted bootstrap has left and notes that
-// another one runs. It refuses a directory whose store or log it cannot explain.
+// another one runs. It refuses a directory whose store or log it cannot explain:
+// the note says where the log was being made, and only that log is cleared.
 func (d *directory) beginBootstrap() error {
-	interrupted, err := d.exists(d.file(bootstrappingFile))
+	interrupted, log, err := d.note()
 	if err != nil {
 		return err
 	}
-	for _, path := range []string{d.file(firstStore), d.log} {
-		left, err := d.list(path)
-		if err != nil {
-			return err
-		}
-		if len(left) > 0 && !interrupted {
-			return fmt.Errorf("datadir: %s is not empty but %s is missing: the data is incomplete", path, d.file(currentFile))
-		}
+	if names, err := d.list(d.file(firstStore)); err != nil {
+		return err
+	} else if len(names) > 0 && !interrupted {
+		return fmt.Errorf("--data-dir %s: %s is not empty but %s is missing: the data is incomplete", d.path, firstStore, currentFile)
+	}
+	if ok, err := wal.Exists(d.fs, d.log); err != nil {
+		return wrap(err)
+	} else if ok && (!interrupted || log != d.log) {
+		return fmt.Errorf("--wal-dir %s holds a log but %s is missing in --data-dir %s: the data is incomplete", d.log, currentFile, d.path)
 	}
 	for _, path := range []string{d.path, d.log} {
 		if err := d.fs.MkdirAll(path, 0o700); err != nil {
@@ -108,23 +112,31 @@ func (d *directory) beginBootstrap() error {
 			return err
 		}
 	}
-	if err := d.write(bootstrappingFile, ""); err != nil {
+	if err := d.write(bootstrappingFile, d.log+"\n"); err != nil {
 		return err
 	}
 	if err := d.fs.RemoveAll(d.file(firstStore)); err != nil {
 		return wrap(err)
 	}
-	// The log's directory may be a mount point, so it stays.
-	left, err := d.list(d.log)
-	if err != nil {
+	if err := wal.Clear(d.fs, d.log); err != nil {
 		return err
 	}
-	for _, name := range left {
-		if err := d.fs.RemoveAll(d.fs.PathJoin(d.log, name)); err != nil {
-			return wrap(err)
-		}
-	}
 	return d.syncDir(d.log)
+}
+
+// note reads the note of a bootstrap: whether there is one, and where it makes
+// the log.
+func (d *directory) note() (there bool, log string, err error) {
+	f, err := d.fs.Open(d.file(bootstrappingFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, "", nil
+	}
+	if err != nil {
+		return false, "", wrap(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return true, strings.TrimSuffix(string(b), "\n"), wrap(err)
 }
 
 // syncAncestors makes the name of a directory durable, and the names of those

@@ -244,7 +244,7 @@ func (n *Node) Ready() Output {
 		for _, m := range rd.Messages {
 			switch m.GetTo() {
 			case raft.LocalAppendThread:
-				out.Appends = append(out.Appends, newAppend(m))
+				out.Appends = append(out.Appends, n.newAppend(m))
 			case raft.LocalApplyThread:
 				out.Applies = append(out.Applies, &Apply{Entries: m.GetEntries(), responses: m.GetResponses()})
 			default:
@@ -258,10 +258,13 @@ func (n *Node) Ready() Output {
 	return out
 }
 
-func newAppend(m *raftpb.Message) *Append {
+func (n *Node) newAppend(m *raftpb.Message) *Append {
 	a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), MustSync: len(m.GetResponses()) > 0}
 	if m.Term != nil {
 		a.HardState = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+		// A term learned from a heartbeat has no responses that wait for it, but
+		// the gate holds the answers back until it is on disk.
+		a.MustSync = a.MustSync || m.GetTerm() > n.gate.synced
 	}
 	return a
 }
@@ -316,8 +319,7 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 // that is less.
 func (n *Node) Compact(index uint64) { n.log.compact(min(index, n.applied)) }
 
-// LogBytes is the memory that the log holds, and First the index of its first
-// entry.
+// LogBytes is the memory that the log holds.
 func (n *Node) LogBytes() int64 { return n.log.Bytes() }
 
 // First is the index of the first entry that is kept.

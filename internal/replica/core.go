@@ -26,8 +26,9 @@ type State interface {
 	Durable() uint64
 	// Busy says that Apply may have to wait for the disk now.
 	Busy() bool
-	// Flush makes what has been applied durable. It returns at once; Durable
-	// moves when it is done. An error means that this member cannot go on.
+	// Flush begins to make durable what has been applied; Durable moves when that
+	// is done. It is called when Apply is not under way and State is not Busy, and
+	// does not wait then. An error means that this member cannot go on.
 	Flush() error
 	// Sweep does some of the work that is nobody's request, about a millisecond
 	// of it, and reports whether there is more. It is never called beside Apply.
@@ -85,6 +86,12 @@ const (
 	// the log before it is told to flush: they bound the replay at start.
 	unflushedEntries = 50_000
 	unflushedBytes   = 16 << 20
+	// maxLogBytes is what the log may hold in memory before no more is taken in:
+	// what is committed and waits to be applied is in it.
+	maxLogBytes = 128 << 20
+	// prepareRetryTicks is the pause after a segment could not be prepared. A
+	// disk that is full is not filled again ten times a second.
+	prepareRetryTicks = 300
 )
 
 // Core is the loop without its goroutines: Turn does all there is to do, and
@@ -111,8 +118,14 @@ type Core struct {
 	parked    *raftpb.HardState // a commit index that waits for company
 	lastSync  time.Duration
 	startedAt uint64 // commit index at start: nobody is served below it
-	flushedAt uint64 // bytes of the log when the store was last told to flush
+	written   uint64 // bytes of entries given to the log
+	flushedAt uint64 // written when the store was last told to flush
+	prepareAt int64  // tick before which no segment is prepared
 	served    bool
+
+	// Between the loop and its stages.
+	releasable    atomic.Uint64 // entries that the log may lose; 0 for nothing new
+	prepareFailed atomic.Bool
 }
 
 // NewCore builds a Core. It owns Node and Log from here on.
@@ -216,10 +229,11 @@ func (r *Core) Finish(failed bool) error {
 		err = cerr
 	}
 	proposals, readers := r.inbox.close(errs.Stopped)
-	for _, p := range proposals {
+	// What was taken from the inbox when something failed comes first.
+	for _, p := range append(r.in.proposals, proposals...) {
 		p.caller.Done(nil, errs.Stopped)
 	}
-	for _, c := range readers {
+	for _, c := range append(r.in.reads, readers...) {
 		c.Done(nil, errs.Stopped)
 	}
 	r.calls.fail(errs.Stopped)
@@ -228,9 +242,18 @@ func (r *Core) Finish(failed bool) error {
 	return err
 }
 
-// wantsProposals says that the append stage has room: while two batches are on
-// their way, those that come gather into a third.
-func (r *Core) wantsProposals() bool { return r.appending < 2 }
+// wantsProposals says that there is room: while two batches are on their way to
+// the disk, those that come gather into a third, and while much waits to be
+// applied they stay in the inbox, which refuses what is too much.
+func (r *Core) wantsProposals() bool {
+	if r.appending >= 2 {
+		return false
+	}
+	if r.c.Node.LogBytes() > maxLogBytes {
+		r.trim()
+	}
+	return r.c.Node.LogBytes() <= maxLogBytes
+}
 
 // step gives raft what was taken from the inbox.
 func (r *Core) step() error {
@@ -265,9 +288,12 @@ func (r *Core) step() error {
 	}
 	if len(r.in.proposals) > 0 {
 		r.propose()
+		clear(r.in.proposals)
+		r.in.proposals = r.in.proposals[:0]
 	}
 	r.reads.add(r.in.reads, r.now+r.c.RequestTicks)
-	r.reads.begin(node.ReadIndex, r.now, r.c.RetryTicks)
+	clear(r.in.reads)
+	r.in.reads = r.in.reads[:0]
 	return nil
 }
 
@@ -296,6 +322,7 @@ func (r *Core) work() (bool, error) {
 	if err := r.c.Node.CampaignAlone(); err != nil {
 		return false, fmt.Errorf("replica: campaign: %w", err)
 	}
+	r.reads.begin(r.c.Node.ReadIndex, r.now, r.c.RetryTicks)
 	out := r.c.Node.Ready()
 	if len(out.Appends)+len(out.Applies)+len(out.Send)+len(out.Reads) == 0 {
 		return false, nil
@@ -344,6 +371,9 @@ func (r *Core) gather(appends []*raft.Append) (tasks []*raft.Append, sync bool) 
 			a.HardState = r.parked
 		}
 		r.parked = nil
+		for _, e := range a.Entries {
+			r.written += uint64(len(e.GetData()))
+		}
 		tasks = append(tasks, a)
 		sync = sync || a.MustSync
 	}
@@ -378,6 +408,7 @@ func (r *Core) WriteLog(tasks []*raft.Append) {
 
 // writeLog writes tasks and returns how long the sync took.
 func (r *Core) writeLog(tasks []*raft.Append, sync bool) (time.Duration, error) {
+	r.release()
 	for _, a := range tasks {
 		if err := r.c.Log.Append(wal.Batch{Entries: a.Entries, HardState: a.HardState}); err != nil {
 			return 0, fmt.Errorf("replica: write the log: %w", err)
@@ -453,31 +484,61 @@ func equal(a, b []uint64) bool {
 
 // upkeep lets go of the log's past and has the store keep up.
 func (r *Core) upkeep() error {
+	applied, durable := r.c.Node.Status().Applied, r.c.State.Durable()
+	r.trim()
+	// The store is told when it is nobody else's and has room: it never makes the
+	// loop wait then. A store that is busy flushes of itself.
+	behind := applied-durable > unflushedEntries || (applied > durable && r.written-r.flushedAt > unflushedBytes)
+	if behind && r.applying == 0 && !r.c.State.Busy() {
+		r.flushedAt = r.written
+		if err := r.c.State.Flush(); err != nil {
+			return fmt.Errorf("replica: flush: %w", err)
+		}
+	}
+	r.releasable.Store(durable)
+	if r.appending == 0 {
+		r.release()
+	}
+	if r.prepareFailed.Swap(false) {
+		r.prepareAt = r.now + prepareRetryTicks
+	}
+	if r.now >= r.prepareAt && r.c.Log.NeedsPrepare() {
+		r.stages.Prepare()
+	}
+	return nil
+}
+
+// trim forgets entries in memory that nobody needs any more.
+func (r *Core) trim() {
 	node := r.c.Node
-	applied, durable := node.Status().Applied, r.c.State.Durable()
+	applied := node.Status().Applied
 	if applied > keptEntries && node.First() < applied-keptEntries {
 		node.Compact(applied - keptEntries)
 	}
 	for node.LogBytes() > keptBytes && node.First() < applied {
 		node.Compact(node.First() + (applied-node.First()+1)/2)
 	}
-	if r.appending > 0 {
-		return nil // the log is the append stage's
+}
+
+// release deletes segments of the log that the store makes superfluous. It
+// belongs to whoever has the append stage.
+func (r *Core) release() {
+	index := r.releasable.Swap(0)
+	if index == 0 {
+		return
 	}
-	if err := r.c.Log.Release(durable); err != nil {
+	if err := r.c.Log.Release(index); err != nil {
 		r.c.Logger.Warn("cannot delete old log segments", zap.Error(err))
 	}
-	written := r.c.Log.Written()
-	if applied-durable > unflushedEntries || (applied > durable && written-r.flushedAt > unflushedBytes) {
-		r.flushedAt = written
-		if err := r.c.State.Flush(); err != nil {
-			return fmt.Errorf("replica: flush: %w", err)
-		}
+}
+
+// PrepareLog makes the log's next segment ahead. It may run beside everything
+// else.
+func (r *Core) PrepareLog() {
+	if err := r.c.Log.Prepare(); err != nil {
+		r.prepareFailed.Store(true)
+		r.c.Logger.Warn("cannot prepare the next log segment", zap.Error(err))
 	}
-	if r.c.Log.NeedsPrepare() {
-		r.stages.Prepare()
-	}
-	return nil
 }
 
 // publish makes the step's outcome visible to other goroutines.

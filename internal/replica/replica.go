@@ -3,17 +3,15 @@ package replica
 import (
 	"sync"
 
-	"go.uber.org/zap"
-
 	"etcd.alt/internal/raft"
 )
 
 // Replica is a Core with the goroutines that drive it. New starts them, Close
 // stops them and waits.
 type Replica struct {
-	*Core
-	appends chan *raft.Append
-	applies chan *raft.Apply
+	core    *Core
+	appends *queue[*raft.Append]
+	applies *queue[*raft.Apply]
 	stages  sync.WaitGroup
 
 	stop chan struct{}
@@ -22,25 +20,43 @@ type Replica struct {
 	err  error         // why it ended by itself; written before done is closed
 }
 
-// stageDepth bounds what waits for a stage. A Core never has more on its way: it
-// takes no proposals while two appends are, and raft bounds what may be applied
-// at once.
-const stageDepth = 1024
-
 // New starts a Replica. It owns Node and Log from here on.
 func New(c Config) *Replica {
 	r := &Replica{
-		appends: make(chan *raft.Append, stageDepth),
-		applies: make(chan *raft.Apply, stageDepth),
+		appends: newQueue[*raft.Append](),
+		applies: newQueue[*raft.Apply](),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	r.Core = NewCore(c, (*goroutines)(r))
+	r.core = NewCore(c, (*goroutines)(r))
 	r.stages.Go(r.routineAppend)
 	r.stages.Go(r.routineApply)
 	go r.routineLoop()
 	return r
 }
+
+// Propose is Core.Propose.
+func (r *Replica) Propose(id uint64, data []byte, c Caller) error {
+	return r.core.Propose(id, data, c)
+}
+
+// Read is Core.Read.
+func (r *Replica) Read(c Caller) error { return r.core.Read(c) }
+
+// Alone is Core.Alone.
+func (r *Replica) Alone() bool { return r.core.Alone() }
+
+// Kick is Core.Kick.
+func (r *Replica) Kick() { r.core.Kick() }
+
+// Tick is Core.Tick.
+func (r *Replica) Tick() { r.core.Tick() }
+
+// Status is Core.Status.
+func (r *Replica) Status() Status { return r.core.Status() }
+
+// Serving is Core.Serving.
+func (r *Replica) Serving() <-chan struct{} { return r.core.Serving() }
 
 // Done is closed when the Replica has ended, by Close or by itself.
 func (r *Replica) Done() <-chan struct{} { return r.done }
@@ -69,10 +85,10 @@ func (r *Replica) Close() error {
 func (r *Replica) routineLoop() {
 	defer close(r.done)
 	err := r.loop()
-	close(r.appends)
-	close(r.applies)
+	r.appends.close()
+	r.applies.close()
 	r.stages.Wait()
-	if ferr := r.Finish(err != nil); err == nil {
+	if ferr := r.core.Finish(err != nil); err == nil {
 		err = ferr
 	}
 	r.err = err
@@ -80,11 +96,11 @@ func (r *Replica) routineLoop() {
 
 func (r *Replica) loop() error {
 	for {
-		if err := r.Turn(); err != nil {
+		if err := r.core.Turn(); err != nil {
 			return err
 		}
 		select {
-		case <-r.inbox.wake:
+		case <-r.core.inbox.wake:
 		case <-r.stop:
 			return nil
 		}
@@ -93,21 +109,17 @@ func (r *Replica) loop() error {
 
 // routineAppend writes what the loop has handed over: all that waits, in one go.
 func (r *Replica) routineAppend() {
-	for first := range r.appends {
-		tasks := []*raft.Append{first}
-		for n := len(r.appends); n > 0; n-- {
-			if a, ok := <-r.appends; ok {
-				tasks = append(tasks, a)
-			}
-		}
-		r.WriteLog(tasks)
+	for tasks := r.appends.take(); len(tasks) > 0; tasks = r.appends.take() {
+		r.core.WriteLog(tasks)
 	}
 }
 
 // routineApply applies what the loop has handed over.
 func (r *Replica) routineApply() {
-	for a := range r.applies {
-		r.ApplyEntries(a)
+	for tasks := r.applies.take(); len(tasks) > 0; tasks = r.applies.take() {
+		for _, a := range tasks {
+			r.core.ApplyEntries(a)
+		}
 	}
 }
 
@@ -118,20 +130,54 @@ type goroutines Replica
 func (g *goroutines) InPlace() bool { return true }
 
 // Append is Stages'.
-func (g *goroutines) Append(tasks []*raft.Append) {
-	for _, a := range tasks {
-		g.appends <- a
-	}
-}
+func (g *goroutines) Append(tasks []*raft.Append) { g.appends.put(tasks...) }
 
 // Apply is Stages'.
-func (g *goroutines) Apply(task *raft.Apply) { g.applies <- task }
+func (g *goroutines) Apply(task *raft.Apply) { g.applies.put(task) }
 
 // Prepare is Stages'.
-func (g *goroutines) Prepare() {
-	g.stages.Go(func() {
-		if err := g.c.Log.Prepare(); err != nil {
-			g.c.Logger.Warn("cannot prepare the next log segment", zap.Error(err))
-		}
-	})
+func (g *goroutines) Prepare() { g.stages.Go(g.core.PrepareLog) }
+
+// queue is what waits for a stage's goroutine. It never blocks who puts
+// something in: the Core bounds what it hands over, by bytes.
+type queue[T any] struct {
+	mu struct {
+		sync.Mutex
+		tasks  []T
+		closed bool
+	}
+	wake *sync.Cond
+}
+
+func newQueue[T any]() *queue[T] {
+	q := &queue[T]{}
+	q.wake = sync.NewCond(&q.mu)
+	return q
+}
+
+func (q *queue[T]) put(tasks ...T) {
+	q.mu.Lock()
+	q.mu.tasks = append(q.mu.tasks, tasks...)
+	q.mu.Unlock()
+	q.wake.Signal()
+}
+
+// take waits for tasks and takes all there are; none when the queue is closed
+// and empty.
+func (q *queue[T]) take() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.mu.tasks) == 0 && !q.mu.closed {
+		q.wake.Wait()
+	}
+	tasks := q.mu.tasks
+	q.mu.tasks = nil
+	return tasks
+}
+
+func (q *queue[T]) close() {
+	q.mu.Lock()
+	q.mu.closed = true
+	q.mu.Unlock()
+	q.wake.Signal()
 }

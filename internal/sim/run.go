@@ -72,6 +72,7 @@ type run struct {
 	entries      []*raft.Apply
 	nextID       uint64
 	acknowledged int64 // newest revision that a caller was told
+	open         int   // callers that wait
 	failSyncs    bool
 	err          error // found inside a callback
 }
@@ -297,6 +298,9 @@ func (r *run) stop() error {
 	if err := r.core.Finish(r.dead || r.failSyncs); err != nil && !r.failSyncs {
 		return err
 	}
+	if r.open != 0 {
+		return fmt.Errorf("%d callers were never told", r.open)
+	}
 	return errors.Join(r.data.Store.Close(), r.data.Unlock())
 }
 
@@ -308,17 +312,20 @@ func (r *run) propose() error {
 		return err
 	}
 	r.say("propose %d: %x", r.nextID, data)
-	return r.core.Propose(r.nextID, data, &write{r, r.nextID})
+	r.open++
+	return r.core.Propose(r.nextID, data, &write{r, r.nextID, false})
 }
 
 // write is the caller of a request.
 type write struct {
 	*run
-	id uint64
+	id   uint64
+	told bool
 }
 
 // Done is replica.Caller's.
 func (w *write) Done(result any, err error) {
+	w.once(&w.told)
 	if err != nil {
 		w.say("request %d: %v", w.id, err)
 		return
@@ -331,7 +338,8 @@ func (w *write) Done(result any, err error) {
 
 // read asks for a barrier.
 func (r *run) read() error {
-	return r.core.Read(&query{r, r.acknowledged})
+	r.open++
+	return r.core.Read(&query{r, r.acknowledged, false})
 }
 
 // query is the caller of a read barrier; it must see what was acknowledged when
@@ -339,10 +347,21 @@ func (r *run) read() error {
 type query struct {
 	*run
 	atLeast int64
+	told    bool
+}
+
+// once notes that a caller was told, which happens to each one time.
+func (r *run) once(told *bool) {
+	if *told {
+		r.err = errors.New("a caller was told twice")
+	}
+	*told = true
+	r.open--
 }
 
 // Done is replica.Caller's.
 func (q *query) Done(_ any, err error) {
+	q.once(&q.told)
 	if err != nil {
 		if !errors.Is(err, errs.Stopped) && !errors.Is(err, errs.Timeout) {
 			q.err = err
@@ -410,11 +429,7 @@ func (s *stages) Append(tasks []*raft.Append) { s.handed = append(s.handed, task
 func (s *stages) Apply(task *raft.Apply) { s.entries = append(s.entries, task) }
 
 // Prepare is replica.Stages'.
-func (s *stages) Prepare() {
-	if err := s.data.Log.Prepare(); err != nil {
-		s.err = err
-	}
-}
+func (s *stages) Prepare() { s.core.PrepareLog() }
 
 // state is a run as the core's State: the machine, watched.
 type state run

@@ -106,6 +106,28 @@ func Exists(fs vfs.FS, dir string) (bool, error) {
 	return len(ids) > 0, err
 }
 
+// Clear deletes the log in dir, and nothing that is not the log's. It is for a log that nobody has relied on yet: one whose making was
+// cut short.
+func Clear(fs vfs.FS, dir string) error {
+	ids, temps, err := listSegments(fs, dir)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wal: clear %s: %w", dir, err)
+	}
+	names := temps
+	for _, id := range ids {
+		names = append(names, segmentName(id))
+	}
+	for _, name := range names {
+		if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
+			return fmt.Errorf("wal: clear %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
 // Create makes an empty log whose first entry will follow start, with hs in force (nil: the zero HardState). Directory, segment and
 // HardState are durable when it returns. hs.Commit may not lie above start.Index. A directory that holds a log is refused with
 // ErrNotEmpty.
