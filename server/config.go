@@ -53,9 +53,6 @@ type setting struct {
 	section string
 	name    string
 	help    string
-	// file is the key in the configuration file; "-" where it cannot be set
-	// there. "" means the name.
-	file string
 	// value parses and prints the setting; its present text is the default.
 	value flag.Value
 	// fileValue parses the setting in a configuration file where that is

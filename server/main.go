@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -74,6 +75,24 @@ func run(c *Config, logger *zap.Logger) error {
 		logger.Info("stopped")
 		return nil
 	case err := <-m.Failed():
-		return errors.Join(err, m.Close())
+		// Said at once: what has failed may keep Close from coming back.
+		logger.Error("the member cannot go on", zap.Error(err))
+		return errors.Join(err, closeWithin(m, failedCloseTimeout))
+	}
+}
+
+// failedCloseTimeout is how long a member that has failed may take to close. Its
+// storage engine may hold its own locks for ever; the log has everything.
+const failedCloseTimeout = 2 * drainTimeout
+
+// closeWithin closes a member, or gives up: the process is about to end.
+func closeWithin(m *Member, limit time.Duration) error {
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("the member did not close within %v", limit)
 	}
 }

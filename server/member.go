@@ -55,6 +55,9 @@ type Member struct {
 	background sync.WaitGroup // ticks and listeners
 	stopTicks  chan struct{}
 	failed     chan error // of capacity 1: why the member cannot go on
+
+	closing sync.Once
+	closed  error // what Close returns
 }
 
 // listeners are bound before anything else is done, so that a port in use is
@@ -249,8 +252,13 @@ func (m *Member) routineTick() {
 
 // Close lets running requests end and takes the member down, in reverse order
 // of Start. It returns what went wrong on the way; what was acknowledged is on
-// disk all the same.
+// disk all the same. Further calls return the same.
 func (m *Member) Close() error {
+	m.closing.Do(func() { m.closed = m.close() })
+	return m.closed
+}
+
+func (m *Member) close() error {
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -262,8 +270,10 @@ func (m *Member) Close() error {
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			note(err)
 		}
+		if err := m.metrics.Shutdown(ctx); err != nil {
+			note(m.metrics.Close())
+		}
 		cancel()
-		note(m.metrics.Close())
 	}
 	m.listeners.close()
 	if m.replica != nil {

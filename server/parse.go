@@ -120,7 +120,7 @@ func (c *Config) readFile(path string) (warnings []string, err error) {
 	}
 	for _, s := range settings(c) {
 		v, ok := keys[s.name]
-		if !ok || s.file == "-" {
+		if !ok {
 			continue
 		}
 		delete(keys, s.name)

@@ -12,7 +12,7 @@ import (
 	"etcd.alt/internal/store"
 )
 
-// clusterVersion is the key of the cluster's version among the members.
+// clusterVersionMeta is the store's record of the cluster's version.
 const clusterVersionMeta = "cluster-version"
 
 func loadMembers(s *store.Store) (*member.View, error) {

@@ -40,8 +40,7 @@ func (m *Machine) txn(r *etcdserverpb.TxnRequest, mine bool, res *Result) error 
 	if err != nil {
 		return err
 	}
-	var deletes []*etcdserverpb.DeleteRangeRequest
-	if err := m.checkPath(now, p, &deletes); err != nil {
+	if err := m.checkPath(now, p, &mvcc.Ranges{}); err != nil {
 		return err
 	}
 	res.Txn = &TxnResult{}
@@ -104,41 +103,29 @@ func choose(v *mvcc.View, r *etcdserverpb.TxnRequest) (*path, error) {
 	return p, nil
 }
 
-// checkPath finds what would fail on the way. deletes are those that come
-// before on the path: a put that keeps a value or a lease needs a key that they
-// have left. (Most such transactions are refused before they come here; a delete
-// from a key on is not seen as touching any put.)
-func (m *Machine) checkPath(now *mvcc.View, p *path, deletes *[]*etcdserverpb.DeleteRangeRequest) error {
+// checkPath finds what would fail on the way. gone are the keys deleted before
+// on the path: a put that keeps a value or a lease needs a key that is still
+// there. (Most such transactions are refused before they come here; a delete from
+// a key on is not seen as touching any put.)
+func (m *Machine) checkPath(now *mvcc.View, p *path, gone *mvcc.Ranges) error {
 	for i, op := range p.ops {
 		var err error
 		switch {
 		case op.GetRequestPut() != nil:
-			err = m.checkPut(op.GetRequestPut())
-			if err == nil {
-				err = checkKept(op.GetRequestPut(), *deletes)
+			put := op.GetRequestPut()
+			err = m.checkPut(put)
+			if err == nil && (put.IgnoreValue || put.IgnoreLease) && gone.Has(put.Key) {
+				err = errs.KeyNotFound
 			}
 		case op.GetRequestDeleteRange() != nil:
-			*deletes = append(*deletes, op.GetRequestDeleteRange())
+			gone.Add(op.GetRequestDeleteRange().Key, op.GetRequestDeleteRange().RangeEnd)
 		case op.GetRequestRange() != nil:
 			err = now.CheckRange(op.GetRequestRange())
 		case op.GetRequestTxn() != nil:
-			err = m.checkPath(now, p.nested[i], deletes)
+			err = m.checkPath(now, p.nested[i], gone)
 		}
 		if err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// checkKept refuses a put that keeps what one of deletes takes away.
-func checkKept(r *etcdserverpb.PutRequest, deletes []*etcdserverpb.DeleteRangeRequest) error {
-	if !r.IgnoreValue && !r.IgnoreLease {
-		return nil
-	}
-	for _, d := range deletes {
-		if mvcc.Covers(d.Key, d.RangeEnd, r.Key) {
-			return errs.KeyNotFound
 		}
 	}
 	return nil

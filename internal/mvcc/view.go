@@ -71,19 +71,7 @@ func (v *View) fresh(revision int64) error {
 // cannot be done: a value is not cached, or there is more to read than a
 // connection should wait for.
 func (v *View) RangeCached(r *etcdserverpb.RangeRequest) (Result, bool, error) {
-	if len(r.RangeEnd) > 0 && !r.CountOnly {
-		rev := v.Revision
-		if r.Revision > 0 {
-			rev = r.Revision
-		}
-		// The work is bounded by what must be walked, and a sort or a filter
-		// walks all.
-		n := v.tree.count(newSpan(r.Key, r.RangeEnd))
-		if rev != v.Revision || (n > maxInlineKeys && (r.Limit <= 0 || r.Limit > maxInlineKeys || !natural(r))) {
-			return Result{}, false, nil
-		}
-	}
-	if r.CountOnly && r.Revision > 0 && r.Revision != v.Revision {
+	if !v.small(r) {
 		return Result{}, false, nil
 	}
 	res, ok, err := v.read(r, v.keyspace.cached)
@@ -93,11 +81,60 @@ func (v *View) RangeCached(r *etcdserverpb.RangeRequest) (Result, bool, error) {
 	return res, ok, err
 }
 
-// maxInlineKeys and maxInlineBytes bound what is answered on a connection's own
-// goroutine.
+// small says whether a request can be answered within the bounds of inline work.
+// A limit bounds it only where keys are wanted in their own order.
+func (v *View) small(r *etcdserverpb.RangeRequest) bool {
+	rev := v.Revision
+	if r.Revision > 0 {
+		rev = r.Revision
+	}
+	s := newSpan(r.Key, r.RangeEnd)
+	if !s.ranged {
+		it := v.tree.get(s.lo)
+		if it == nil {
+			return true
+		}
+		ver := it.liveAt(rev)
+		return ver == nil || ver.size <= maxInlineBytes
+	}
+	if rev != v.Revision {
+		return false // its count is a walk
+	}
+	if r.CountOnly {
+		return true
+	}
+	most := int64(maxInlineKeys)
+	if natural(r) && r.Limit > 0 && r.Limit < most {
+		most = r.Limit + 1
+	}
+	var visited, live, size int64
+	fits := true
+	v.tree.ascend(s.lo, func(e entry) bool {
+		if !s.open && e.key >= s.hi {
+			return false
+		}
+		if visited++; visited > maxInlineVisits {
+			fits = false
+			return false
+		}
+		ver := e.item.liveAt(rev)
+		if ver == nil {
+			return true
+		}
+		live++
+		size += int64(ver.size)
+		fits = live <= maxInlineKeys && size <= maxInlineBytes
+		return fits && (live < most || most == maxInlineKeys)
+	})
+	return fits
+}
+
+// Bounds of what is answered on a connection's own goroutine: live keys, bytes of
+// their records, and entries of the index looked at, dead ones included.
 const (
-	maxInlineKeys  = 16
-	maxInlineBytes = 64 << 10
+	maxInlineKeys   = 16
+	maxInlineBytes  = 64 << 10
+	maxInlineVisits = 64
 )
 
 // natural says that the request asks for keys in key order, unfiltered, so that
@@ -312,7 +349,6 @@ func (t tree) count(s span) int {
 }
 
 func fill(list []found, load loader) (bool, error) {
-	total := 0
 	for i := range list {
 		kv, err := load(list[i].version)
 		if err != nil {
@@ -322,7 +358,6 @@ func fill(list []found, load loader) (bool, error) {
 			return false, nil
 		}
 		list[i].kv = kv
-		total += len(kv)
 	}
 	return true, nil
 }
@@ -406,15 +441,6 @@ func newSpan(key, end []byte) span {
 		return span{lo: view(key), ranged: true, open: true}
 	}
 	return span{lo: view(key), hi: view(end), ranged: true}
-}
-
-// Covers says whether the range of a request holds name.
-func Covers(key, end, name []byte) bool {
-	s := newSpan(key, end)
-	if !s.ranged {
-		return s.lo == view(name)
-	}
-	return s.lo <= view(name) && (s.open || view(name) < s.hi)
 }
 
 // view is b as a string, for a look-up that does not outlive b.

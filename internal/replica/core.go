@@ -87,8 +87,9 @@ const (
 	unflushedEntries = 50_000
 	unflushedBytes   = 16 << 20
 	// maxLogBytes is what the log may hold in memory before no more is taken in:
-	// what is committed and waits to be applied is in it.
-	maxLogBytes = 128 << 20
+	// what is committed and waits to be applied is in it. It is below what raft
+	// would drop proposals at, by two batches.
+	maxLogBytes = 48 << 20
 	// prepareRetryTicks is the pause after a segment could not be prepared. A
 	// disk that is full is not filled again ten times a second.
 	prepareRetryTicks = 300

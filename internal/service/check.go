@@ -1,10 +1,11 @@
 package service
 
 import (
-	"bytes"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/mvcc"
 )
 
 // What is wrong with a request is said before it costs anything.
@@ -86,76 +87,122 @@ func checkOp(op *etcdserverpb.RequestOp, most int) error {
 // writes are what a list of operations may change.
 type writes struct {
 	puts    map[string]bool
-	deletes []*etcdserverpb.DeleteRangeRequest
+	deletes mvcc.Ranges
 }
 
-func (w *writes) deleted(key []byte) bool {
-	for _, d := range w.deletes {
-		if covers(d, key) {
-			return true
-		}
+// delete takes a delete in. One from its key on (range_end "\0") is not seen as
+// touching any put: that is how it has always been judged, and such a delete and
+// a put may share a revision.
+func (w *writes) delete(r *etcdserverpb.DeleteRangeRequest) {
+	if len(r.RangeEnd) == 1 && r.RangeEnd[0] == 0 {
+		return
 	}
-	return false
+	w.deletes.Add(r.Key, r.RangeEnd)
 }
 
-// covers says whether a delete is seen to take key. One from its key on
-// (range_end "\0") never is: that is how it has always been judged, and such a
-// delete and a put may share a revision.
-func covers(d *etcdserverpb.DeleteRangeRequest, key []byte) bool {
-	if len(d.RangeEnd) == 0 {
-		return bytes.Equal(d.Key, key)
+// put takes a put in, and refuses one of a key that is put or deleted already.
+func (w *writes) put(key string) error {
+	if w.puts[key] || w.deletes.Has([]byte(key)) {
+		return errs.DuplicateKey
 	}
-	return bytes.Compare(d.Key, key) <= 0 && bytes.Compare(key, d.RangeEnd) < 0
+	w.puts[key] = true
+	return nil
 }
 
 // writesOf collects what a branch may change and refuses one that puts a key
 // twice, or puts a key that it deletes. Both branches of a nested transaction
 // count as executed, but not against each other.
-func writesOf(ops []*etcdserverpb.RequestOp) (writes, error) {
-	w := writes{puts: map[string]bool{}}
+func writesOf(ops []*etcdserverpb.RequestOp) (*writes, error) {
+	w := &writes{puts: map[string]bool{}}
 	for _, op := range ops {
 		if d := op.GetRequestDeleteRange(); d != nil {
-			w.deletes = append(w.deletes, d)
+			w.delete(d)
 		}
 	}
 	for _, op := range ops {
-		t := op.GetRequestTxn()
-		if t == nil {
-			continue
-		}
-		then, err := writesOf(t.Success)
-		if err != nil {
-			return w, err
-		}
-		otherwise, err := writesOf(t.Failure)
-		if err != nil {
-			return w, err
-		}
-		for _, branch := range []writes{then, otherwise} {
-			for key := range branch.puts {
-				if w.puts[key] || w.deleted([]byte(key)) {
-					return w, errs.DuplicateKey
-				}
+		if t := op.GetRequestTxn(); t != nil {
+			if err := w.nest(t); err != nil {
+				return nil, err
 			}
-		}
-		for _, branch := range []writes{then, otherwise} {
-			for key := range branch.puts {
-				w.puts[key] = true
-			}
-			w.deletes = append(w.deletes, branch.deletes...)
 		}
 	}
 	for _, op := range ops {
-		p := op.GetRequestPut()
-		if p == nil {
-			continue
+		if p := op.GetRequestPut(); p != nil {
+			if err := w.put(string(p.Key)); err != nil {
+				return nil, err
+			}
 		}
-		if w.puts[string(p.Key)] || w.deleted(p.Key) {
-			return w, errs.DuplicateKey
-		}
-		w.puts[string(p.Key)] = true
 	}
 	return w, nil
+}
+
+// nest takes in what a nested transaction may change.
+func (w *writes) nest(t *etcdserverpb.TxnRequest) error {
+	then, err := writesOf(t.Success)
+	if err != nil {
+		return err
+	}
+	otherwise, err := writesOf(t.Failure)
+	if err != nil {
+		return err
+	}
+	for _, branch := range []*writes{then, otherwise} {
+		for key := range branch.puts {
+			if w.puts[key] || w.deletes.Has([]byte(key)) {
+				return errs.DuplicateKey
+			}
+		}
+	}
+	for _, branch := range []*writes{then, otherwise} {
+		for key := range branch.puts {
+			w.puts[key] = true
+		}
+		w.deletes.AddAll(&branch.deletes)
+	}
+	return nil
+}
+
+// nestingWithin says whether the transactions in an encoded TxnRequest are
+// nested no deeper than most. The decoder goes as deep as a message does, so it
+// is asked before. Whatever else is wrong with the message is the decoder's to
+// say.
+func nestingWithin(b []byte, most int) bool {
+	return eachField(b, func(field protowire.Number, op []byte) bool {
+		if field != 2 && field != 3 { // success, failure
+			return true
+		}
+		return eachField(op, func(field protowire.Number, txn []byte) bool {
+			return field != 4 || (most > 0 && nestingWithin(txn, most-1))
+		})
+	})
+}
+
+// eachField calls fn for the length-delimited fields of a message until it
+// returns false, and says whether it never did.
+func eachField(b []byte, fn func(field protowire.Number, value []byte) bool) bool {
+	for len(b) > 0 {
+		field, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return true
+		}
+		b = b[n:]
+		if typ != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(field, typ, b); n < 0 {
+				return true
+			}
+			b = b[n:]
+			continue
+		}
+		value, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return true
+		}
+		b = b[n:]
+		if !fn(field, value) {
+			return false
+		}
+	}
+	return true
 }
 
 // plainReads says whether every operation of both branches is a range, so that

@@ -111,23 +111,45 @@ func answerDelete(s *Service, c *rpc.Call, r *machine.Result) {
 	c.Reply(encoded(appendDelete(h.appendTo(nil), r.Deleted, r.PrevKVs)))
 }
 
+// largeTxn is the size of a transaction above which it is checked on a worker:
+// that takes longer than others of its connection should wait.
+const largeTxn = 64 << 10
+
 // txn serves KV.Txn.
 func (s *Service) txn(c *rpc.Call) {
-	var r etcdserverpb.TxnRequest
-	if !decode(c, &r) {
+	if !nestingWithin(c.Payload(), s.c.MaxTxnOps) {
+		fail(c, errs.TooManyOps)
 		return
 	}
-	if err := checkTxn(&r, s.c.MaxTxnOps); err != nil {
+	if len(c.Payload()) <= largeTxn {
+		s.beginTxn(c, c.Payload())
+		return
+	}
+	payload := bytes.Clone(c.Payload())
+	c.Keep()
+	s.workers.do(c, func() {
+		s.beginTxn(c, payload)
+		s.Kick()
+	})
+}
+
+// beginTxn checks a transaction and sends it where it is answered.
+func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
+	r := &etcdserverpb.TxnRequest{}
+	if !decoded(c, r.UnmarshalVTUnsafe(payload)) {
+		return
+	}
+	if err := checkTxn(r, s.c.MaxTxnOps); err != nil {
 		fail(c, err)
 		return
 	}
-	readOnly, serializable := plainReads(&r)
+	readOnly, serializable := plainReads(r)
 	if !readOnly {
-		s.propose(c, fieldTxn, answerTxnWrite)
+		s.proposePayload(c, fieldTxn, payload, answerTxnWrite)
 		return
 	}
 	kept := &etcdserverpb.TxnRequest{}
-	if !decodeCopy(c, kept) {
+	if !decoded(c, kept.UnmarshalVT(payload)) {
 		return
 	}
 	c.Keep()

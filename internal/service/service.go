@@ -95,20 +95,12 @@ func FirstRequestID(memberID uint64, unixMilli int64) uint64 {
 func (s *Service) newID() uint64 { return s.nextID.Add(1) }
 
 // request is a message that can be decoded from a payload without a copy.
-type request interface {
-	UnmarshalVT([]byte) error
-	UnmarshalVTUnsafe([]byte) error
-}
+type request interface{ UnmarshalVTUnsafe([]byte) error }
 
 // decode reads the payload into r, which aliases it and must not outlive the
 // handler. It answers the call if that fails.
 func decode(c *rpc.Call, r request) bool {
 	return decoded(c, r.UnmarshalVTUnsafe(c.Payload()))
-}
-
-// decodeCopy is decode for an r that outlives the handler.
-func decodeCopy(c *rpc.Call, r request) bool {
-	return decoded(c, r.UnmarshalVT(c.Payload()))
 }
 
 func decoded(c *rpc.Call, err error) bool {
@@ -177,18 +169,21 @@ func (p *proposed) Done(result any, err error) {
 	p.service.c.Answers.add(p.call)
 }
 
-// propose sends the request in field of the replicated request through the
-// log. answer answers the call with what came of it, now or later.
+// propose sends the payload of a call through the log, in field of the
+// replicated request. answer answers the call with what came of it, now or later.
 func (s *Service) propose(c *rpc.Call, field int, answer func(*Service, *rpc.Call, *machine.Result)) {
+	s.proposePayload(c, field, c.Payload(), answer)
+}
+
+func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer func(*Service, *rpc.Call, *machine.Result)) {
 	id := s.newID()
-	data := appendReplicated(nil, field, c.Payload(), id)
+	data := appendReplicated(nil, field, payload, id)
 	if len(data) > s.c.MaxRequestBytes {
 		fail(c, errs.RequestTooLarge)
 		return
 	}
 	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer}); err != nil {
 		fail(c, err)
-		s.c.Answers.add(c)
 	}
 }
 
@@ -218,6 +213,5 @@ func (s *Service) linearizable(c *rpc.Call, read func()) {
 	}
 	if err := s.c.Replica.Read(&barrier{s, c.Keep(), read}); err != nil {
 		fail(c, err)
-		s.c.Answers.add(c)
 	}
 }
