@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,11 @@ func TestWorstFigure(t *testing.T) {
 func TestScaleLeavesRoom(t *testing.T) {
 	require.Equal(t, 12_500, scale(1000, 2*time.Second, 200*time.Millisecond))
 	require.Equal(t, 250_000, scale(1000, 2*time.Second, 0), "no tick seen counts as one")
+}
+
+func TestShareOfTheMachine(t *testing.T) {
+	require.InDelta(t, 1, share(time.Duration(runtime.NumCPU())*time.Second, time.Second), 1e-9)
+	require.Zero(t, share(-tick, time.Second), "clocks that do not agree")
 }
 
 func TestJudge(t *testing.T) {

@@ -24,6 +24,8 @@ type options struct {
 	quick, budget         bool
 	samples, keys         int
 
+	patience time.Duration // to wait for a quiet machine, in all
+
 	goal   time.Duration // server CPU of a sample
 	settle time.Duration // between a load and the look at memory
 	kills  int
@@ -59,6 +61,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.budget, "budget", false, "hold the results against the budget, and exit 1 when a line is missed")
 	f.IntVar(&o.samples, "samples", 0, "samples of each row (3; 1 with -quick)")
 	f.IntVar(&o.keys, "keys", 0, "keys of the rows over many keys (100000; 5000 with -quick)")
+	f.DurationVar(&o.patience, "patience", 5*time.Minute, "how long to wait, over the whole run, for other processes to leave the machine alone")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -131,7 +134,7 @@ func newSuite(ctx context.Context, o options) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &suite{options: o, meter: meter{turns: o.samples, goal: o.goal, progress: os.Stderr}, dir: dir}
+	b := &suite{options: o, meter: meter{turns: o.samples, goal: o.goal, patience: o.patience, progress: os.Stderr}, dir: dir}
 	echo := filepath.Join(dir, "echo")
 	build := exec.CommandContext(ctx, "go", "build", "-o", echo, "etcd.alt/bench/echo")
 	build.Stderr = os.Stderr

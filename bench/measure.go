@@ -22,12 +22,13 @@ type load struct {
 type meter struct {
 	turns    int
 	goal     time.Duration // server CPU of a sample
+	patience time.Duration // what is left of the time to wait for a quiet machine
 	progress io.Writer
 }
 
 // row gives the load to every server in turn, again and again. A server that
 // fails is left out from then on, and the row says why.
-func (m meter) row(ctx context.Context, l load, servers []*server) row {
+func (m *meter) row(ctx context.Context, l load, servers []*server) row {
 	out := row{ID: l.id, Name: l.name, Client: l.client}
 	size := make([]int, len(servers))
 	for i, s := range servers {
@@ -72,7 +73,7 @@ func (m meter) row(ctx context.Context, l load, servers []*server) row {
 }
 
 // size warms the server up and finds how many requests make a sample.
-func (m meter) size(ctx context.Context, l load, s *server) (int, error) {
+func (m *meter) size(ctx context.Context, l load, s *server) (int, error) {
 	if l.fixed > 0 {
 		_, err := m.sample(ctx, l, s, 0, max(1, l.fixed/10))
 		return l.fixed, err
@@ -95,13 +96,14 @@ func scale(n int, goal, cpu time.Duration) int {
 }
 
 // sample runs the load once and adds what the server and the machine spent.
-func (m meter) sample(ctx context.Context, l load, s *server, turn, n int) (sample, error) {
+func (m *meter) sample(ctx context.Context, l load, s *server, turn, n int) (sample, error) {
 	if err := ctx.Err(); err != nil {
 		return sample{}, err
 	}
 	if err := s.running(); err != nil {
 		return sample{}, err
 	}
+	m.quiet(ctx)
 	before, err := spentNow(s)
 	if err != nil {
 		return sample{}, err
@@ -115,9 +117,32 @@ func (m meter) sample(ctx context.Context, l load, s *server, turn, n int) (samp
 		return sample{}, err
 	}
 	x.CPU = after.server - before.server
-	others := (after.machine - before.machine) - x.CPU - (after.own - before.own)
-	x.Others = max(0, others.Seconds()/(after.at.Sub(before.at).Seconds()*float64(runtime.NumCPU())))
+	x.Others = share(after.machine-before.machine-x.CPU-(after.own-before.own), after.at.Sub(before.at))
 	return x, nil
+}
+
+// quiet waits while other processes, servers that still tidy up among them, use
+// more than a little of the machine; over all samples no longer than patience.
+func (m *meter) quiet(ctx context.Context) {
+	const look, little = 100 * time.Millisecond, 0.15
+	for told := false; m.patience > 0 && ctx.Err() == nil; {
+		before, err := machineCPU()
+		time.Sleep(look)
+		after, err2 := machineCPU()
+		if err != nil || err2 != nil || share(after-before, look) <= little {
+			return
+		}
+		m.patience -= look
+		if !told {
+			told = true
+			fmt.Fprintln(m.progress, "waiting for a quiet machine")
+		}
+	}
+}
+
+// share is how much of all cores some CPU time is.
+func share(cpu, wall time.Duration) float64 {
+	return max(0, cpu.Seconds()/(wall.Seconds()*float64(runtime.NumCPU())))
 }
 
 // spent is the CPU time used up to a moment: by a server, by us and our

@@ -363,6 +363,7 @@ func (b *suite) again(ctx context.Context, f figure, s *server, rounds int, end 
 		err := errors.Join(ctx.Err(), s.running())
 		if err == nil {
 			s.memory()
+			b.quiet(ctx)
 			err = end()
 		}
 		if err == nil {
