@@ -197,26 +197,19 @@ func (b *suite) manyKeys(ctx context.Context) (results, error) {
 		return results{}, err
 	}
 	var res results
-	load, resident := b.fill(ctx, servers)
-	res.Rows = append(res.Rows, load)
+	filled, resident := b.fill(ctx, servers)
+	res.Rows = append(res.Rows, filled)
 	res.Figures = append(res.Figures, resident...)
 
+	// First what leaves the keys as the load left them, last what writes most.
 	client := fmt.Sprintf("Go %dx%d", conns, streams)
-	for _, l := range []struct {
-		id, name string
-		do       func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error
-	}{
-		{getMany, fmt.Sprintf("linearizable get, random of %d keys", b.keys), func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
-			return getOne(ctx, conn, &etcdserverpb.RangeRequest{Key: key(pick(turn, i, b.keys))})
-		}},
-		{putMany, fmt.Sprintf("put, random of %d keys", b.keys), func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
-			k := pick(turn, i, b.keys)
-			return put(ctx, conn, key(k), value(k))
-		}},
-	} {
-		res.Rows = append(res.Rows, b.row(ctx, loadOf(l.id, l.name, client, b.scaled(100_000), viaGo(conns, streams, l.do)), servers))
-	}
 	res.Figures = append(res.Figures, b.lists(ctx, servers)...)
+	res.Rows = append(res.Rows, b.row(ctx, load{
+		id: getMany, name: fmt.Sprintf("linearizable get, random of %d keys", b.keys), client: client, least: b.scaled(100_000),
+		run: viaGo(conns, streams, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
+			return getOne(ctx, conn, &etcdserverpb.RangeRequest{Key: key(pick(turn, i, b.keys))})
+		}),
+	}, servers))
 	clean, killed := b.turns, b.kills
 	var recovered []figure
 	for _, s := range servers {
@@ -225,20 +218,25 @@ func (b *suite) manyKeys(ctx context.Context) (results, error) {
 		clean, killed = 1, 1 // the peer's are there to look at, and take long
 	}
 	res.Figures = append(res.Figures, recovered...)
+	res.Rows = append(res.Rows, b.row(ctx, load{
+		id: putMany, name: fmt.Sprintf("put, random of %d keys", b.keys), client: client, least: b.scaled(100_000),
+		run: viaGo(conns, streams, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
+			k := pick(turn, i, b.keys)
+			return put(ctx, conn, key(k), value(k))
+		}),
+	}, servers))
 	return res, ctx.Err()
-}
-
-func loadOf(id, name, client string, least int, run func(context.Context, *server, int, int) (sample, error)) load {
-	return load{id: id, name: name, client: client, least: least, run: run}
 }
 
 // fill puts every key into each server, and looks at its memory when it has had
 // time to settle.
 func (b *suite) fill(ctx context.Context, servers []*server) (row, []figure) {
-	l := loadOf(loadMany, fmt.Sprintf("load of %d keys", b.keys), fmt.Sprintf("Go %dx%d", conns, streams), 0,
-		viaGo(conns, streams, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
+	l := load{
+		id: loadMany, name: fmt.Sprintf("load of %d keys", b.keys), client: fmt.Sprintf("Go %dx%d", conns, streams),
+		run: viaGo(conns, streams, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
 			return put(ctx, conn, key(i), value(i))
-		}))
+		}),
+	}
 	out := row{ID: l.id, Name: l.name, Client: l.client}
 	var resident []figure
 	for _, s := range servers {
