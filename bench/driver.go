@@ -45,11 +45,23 @@ func (d *driver) close() {
 	}
 }
 
-// call is the i-th request of a run.
-type call func(ctx context.Context, conn *grpc.ClientConn, i int) error
+// call makes the i-th request of a turn.
+type call func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error
+
+// viaGo is a runner of calls by a driver of its own.
+func viaGo(conns, streams int, do call) runner {
+	return func(ctx context.Context, s *server, turn, n int) (sample, error) {
+		d, err := dial(s.addr, conns, streams)
+		if err != nil {
+			return sample{}, err
+		}
+		defer d.close()
+		return d.run(ctx, turn, n, do)
+	}
+}
 
 // run makes n calls and returns when all have been answered, or one failed.
-func (d *driver) run(ctx context.Context, n int, do call) (sample, error) {
+func (d *driver) run(ctx context.Context, turn, n int, do call) (sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	took := make([]time.Duration, n)
@@ -65,7 +77,7 @@ func (d *driver) run(ctx context.Context, n int, do call) (sample, error) {
 						return
 					}
 					t := time.Now()
-					if err := do(ctx, conn, i); err != nil {
+					if err := do(ctx, conn, turn, i); err != nil {
 						cancel(err)
 						return
 					}

@@ -32,13 +32,13 @@ func frame(m proto.Message) ([]byte, error) {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...), nil
 }
 
-// run makes n requests of the server at addr.
-func (h h2load) run(ctx context.Context, addr string, n int) (sample, error) {
+// run is a runner.
+func (h h2load) run(ctx context.Context, s *server, _, n int) (sample, error) {
 	n = max(n, h.conns)
 	cmd := exec.CommandContext(ctx, "h2load", "-t1",
 		"-n", strconv.Itoa(n), "-c", strconv.Itoa(h.conns), "-m", strconv.Itoa(h.streams), "-d", h.body,
 		"-H", "content-type: application/grpc", "-H", "te: trailers",
-		"http://"+addr+h.method)
+		"http://"+s.addr+h.method)
 	cmd.SysProcAttr = childAttr()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// load is something to do to a server n times; turn counts the rounds, so that
-// a load over many keys does not repeat itself.
+// load is something to do to servers.
 type load struct {
 	id, name, client string
-	run              func(ctx context.Context, s *server, turn, n int) (sample, error)
+	run              runner
 	fixed            int // requests of a sample; 0: as many as the CPU goal takes
 	least            int // requests that a sample has in any case
 }
+
+// runner makes n requests of a server. turn counts the rounds, so that a load
+// over many keys does not repeat itself.
+type runner func(ctx context.Context, s *server, turn, n int) (sample, error)
 
 // meter takes samples.
 type meter struct {

@@ -116,25 +116,21 @@ func (b *suite) oneKey(ctx context.Context) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
-	for _, s := range servers {
-		if s.running() != nil {
-			continue
-		}
-		if _, err := viaGo(1, 1, func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
-			return put(ctx, conn, name, value(0))
-		})(ctx, s, 0, 1); err != nil {
-			s.absent = err
-		}
-	}
-
 	const getReply, putReply = 36 + valueBytes, 5 + 2
 	loaded := fmt.Sprintf("h2load %dx%d", conns, streams)
 	gets, puts := b.scaled(10_000), b.scaled(4_000)
-	get := func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
+	getName := func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
 		return getOne(ctx, conn, &etcdserverpb.RangeRequest{Key: name})
 	}
-	put := func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
+	putName := func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
 		return put(ctx, conn, name, value(0))
+	}
+	for _, s := range servers {
+		if s.running() == nil {
+			if _, err := viaGo(1, 1, putName)(ctx, s, 0, 1); err != nil {
+				s.absent = err
+			}
+		}
 	}
 	three := servers[:3]
 	var res results
@@ -143,17 +139,17 @@ func (b *suite) oneKey(ctx context.Context) (results, error) {
 		servers []*server
 	}{
 		{load{id: getSerializable, name: "serializable get, one key", client: loaded,
-			run: h2load{pathRange, body["serializable"], conns, streams, getReply}.viaH2load}, servers},
+			run: h2load{pathRange, body["serializable"], conns, streams, getReply}.run}, servers},
 		{load{id: getLinearizable, name: "linearizable get, one key", client: loaded,
-			run: h2load{pathRange, body["linearizable"], conns, streams, getReply}.viaH2load}, three},
+			run: h2load{pathRange, body["linearizable"], conns, streams, getReply}.run}, three},
 		{load{id: putSynced, name: "put, one key", client: loaded,
-			run: h2load{pathPut, body["put"], conns, streams, putReply}.viaH2load}, three},
+			run: h2load{pathPut, body["put"], conns, streams, putReply}.run}, three},
 		{load{id: oneGet, name: "linearizable get, one client", client: "h2load 1x1", fixed: gets,
-			run: h2load{pathRange, body["linearizable"], 1, 1, getReply}.viaH2load}, three},
+			run: h2load{pathRange, body["linearizable"], 1, 1, getReply}.run}, three},
 		{load{id: onePut, name: "put, one client", client: "h2load 1x1", fixed: puts,
-			run: h2load{pathPut, body["put"], 1, 1, putReply}.viaH2load}, three},
-		{load{id: oneGetGo, name: "linearizable get, one client", client: "Go 1x1", fixed: gets, run: viaGo(1, 1, get)}, three},
-		{load{id: onePutGo, name: "put, one client", client: "Go 1x1", fixed: puts, run: viaGo(1, 1, put)}, three},
+			run: h2load{pathPut, body["put"], 1, 1, putReply}.run}, three},
+		{load{id: oneGetGo, name: "linearizable get, one client", client: "Go 1x1", fixed: gets, run: viaGo(1, 1, getName)}, three},
+		{load{id: onePutGo, name: "put, one client", client: "Go 1x1", fixed: puts, run: viaGo(1, 1, putName)}, three},
 	} {
 		res.Rows = append(res.Rows, b.row(ctx, l.load, l.servers))
 		if err := ctx.Err(); err != nil {
@@ -161,23 +157,6 @@ func (b *suite) oneKey(ctx context.Context) (results, error) {
 		}
 	}
 	return res, nil
-}
-
-// viaH2load is a load's run.
-func (h h2load) viaH2load(ctx context.Context, s *server, _, n int) (sample, error) {
-	return h.run(ctx, s.addr, n)
-}
-
-// viaGo makes a load's run of calls by the Go driver.
-func viaGo(conns, streams int, do func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error) func(context.Context, *server, int, int) (sample, error) {
-	return func(ctx context.Context, s *server, turn, n int) (sample, error) {
-		d, err := dial(s.addr, conns, streams)
-		if err != nil {
-			return sample{}, err
-		}
-		defer d.close()
-		return d.run(ctx, n, func(ctx context.Context, conn *grpc.ClientConn, i int) error { return do(ctx, conn, turn, i) })
-	}
 }
 
 // getOne gets a key that must be there.
@@ -273,10 +252,13 @@ func (b *suite) lists(ctx context.Context, servers []*server) []figure {
 	var out []figure
 	for _, w := range []struct {
 		id, name string
-		do       func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error
+		do       call
 	}{
 		{pageMany, fmt.Sprintf("page of %d, serializable, median", pageKeys), func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
-			_, err := get(ctx, conn, &etcdserverpb.RangeRequest{Key: key(pick(turn, i, b.keys)), RangeEnd: []byte{0}, Limit: pageKeys, Serializable: true})
+			res, err := get(ctx, conn, &etcdserverpb.RangeRequest{Key: key(pick(turn, i, b.keys)), RangeEnd: []byte{0}, Limit: pageKeys, Serializable: true})
+			if err == nil && len(res.Kvs) != int(min(res.Count, pageKeys)) {
+				err = errAbsent
+			}
 			return err
 		}},
 		{countMany, "count of all keys, serializable, median", func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
@@ -333,11 +315,11 @@ func (b *suite) recoveries(ctx context.Context, s *server, rounds int) figure {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		go func() {
-			_, err := d.run(ctx, 2*b.keys, func(ctx context.Context, conn *grpc.ClientConn, i int) error {
+			_, err := d.run(ctx, int(mark), 2*b.keys, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
 				if puts.Add(1) == mark {
 					close(reached)
 				}
-				k := pick(int(mark), i, b.keys)
+				k := pick(turn, i, b.keys)
 				return put(ctx, conn, key(k), value(k))
 			})
 			failed <- err
