@@ -8,7 +8,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race fuzz sim planted crash bench proto lint fmt clean
+.PHONY: help build start deps test race fuzz sim planted crash bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,8 +45,13 @@ crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
 	CRASH_ROUNDS=$(ROUNDS) $(GO) test ./test/crash -count=1 -v -timeout 2h
 
 PEER ?= $(shell command -v etcd)
-bench: build ## measure beside the etcd binary PEER
-	$(GO) run ./bench -peer "$(PEER)"
+bench: KEYS ?= 100000
+bench: build ## measure beside the etcd binary PEER, with KEYS keys
+	$(GO) run ./bench -peer "$(PEER)" -keys $(KEYS)
+
+budget: KEYS ?= 1000000
+budget: build ## the same with a million keys; fails when a line of the budget is missed
+	$(GO) run ./bench -peer "$(PEER)" -keys $(KEYS) -budget
 
 proto: deps ## generate api/**/*.go from the .proto files
 	./scripts/proto

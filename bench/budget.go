@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// limit is one line of the budget: what is promised, and where it is found.
+type limit struct {
+	name  string
+	value func(results) (spread, error)
+	most  float64
+	unit  string
+}
+
+// line is a limit held against what was measured.
+type line struct {
+	Name    string  `json:"name"`
+	Value   float64 `json:"value,omitempty"`
+	Low     float64 `json:"low,omitempty"`
+	High    float64 `json:"high,omitempty"`
+	Limit   float64 `json:"limit"`
+	Unit    string  `json:"unit"`
+	Verdict string  `json:"verdict"`
+}
+
+const (
+	held   = "held"
+	missed = "MISSED"
+)
+
+// limits is the budget. The times are for 1,000,000 keys.
+func (b *suite) limits() []limit {
+	peer := b.peer.Name
+	against := func(name, id, other string, metric func(sample) float64, most float64) limit {
+		return limit{name + ", ours / " + other, func(r results) (spread, error) {
+			return ratio(r.find(id, ourName), r.find(id, other), metric)
+		}, most, "x"}
+	}
+	figure := func(name, id string, most float64, unit string) limit {
+		return limit{name, func(r results) (spread, error) { return r.figure(id, ourName).value() }, most, unit}
+	}
+	many := thousands(float64(b.keys)) + " keys"
+	return []limit{
+		against("serializable get: CPU", getSerializable, echoName, sample.perRequest, 0.35),
+		against("linearizable get: CPU", getLinearizable, echoName, sample.perRequest, 0.40),
+		against("put: CPU", putSynced, echoName, sample.perRequest, 0.40),
+		against("put: CPU", putSynced, peer, sample.perRequest, 0.30),
+		against("put, one client: mean", onePut, peer, sample.mean, 0.75),
+		against("get, one client: mean", oneGet, peer, sample.mean, 0.50),
+		against("get, random of "+many+": CPU", getMany, peer, sample.perRequest, 0.60),
+		against("put, random of "+many+": CPU", putMany, peer, sample.perRequest, 0.50),
+		figure(fmt.Sprintf("page of %d of %s", pageKeys, many), pageMany, 2, "ms"),
+		figure("count of "+many, countMany, 0.2, "ms"),
+		figure("restart with "+many+" after kill -9, worst", restartKill, 2, "s"),
+		figure("restart with "+many+" after a clean stop", restartClean, 1.2, "s"),
+		figure("resident with "+many, residentMany, 400, "MB"),
+	}
+}
+
+// judge holds the limits against the results. What was not measured is missed.
+func judge(limits []limit, r results) (lines []line, ok bool) {
+	ok = true
+	for _, l := range limits {
+		out := line{Name: l.name, Limit: l.most, Unit: l.unit, Verdict: held}
+		v, err := l.value(r)
+		switch {
+		case err != nil:
+			out.Verdict = missed + ": not measured: " + err.Error()
+		case v.Mid > l.most:
+			out.Verdict = missed
+			if v.Low <= l.most {
+				out.Verdict += ", not by every sample"
+			}
+		}
+		if err == nil {
+			out.Value, out.Low, out.High = v.Mid, v.Low, v.High
+		}
+		ok = ok && out.Verdict == held
+		lines = append(lines, out)
+	}
+	return lines, ok
+}
+
+func writeBudget(w io.Writer, lines []line) {
+	t := table{left: 1}
+	t.add("budget", "value", "limit", "")
+	for _, l := range lines {
+		value := none
+		if l.Value > 0 {
+			value = ranged(spread{l.Value, l.Low, l.High}, 1, "%.3g") + " " + l.Unit
+		}
+		t.add(l.Name, value, fmt.Sprintf("%g %s", l.Limit, l.Unit), l.Verdict)
+	}
+	t.write(w)
+}
