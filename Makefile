@@ -8,7 +8,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz crash conformance oracle bench proto lint fmt clean
+.PHONY: help build start deps test race fuzz sim planted crash conformance oracle bench proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,14 @@ race: ## every test under the race detector
 FUZZTIME ?= 15s
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
+
+SEEDS ?= 500
+SEED  ?= 1
+sim: ## the simulator: SEEDS seeds from SEED on
+	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) $(GO) test ./internal/sim -run TestSeeds -count=1 -v -timeout 10h
+
+planted: ## the simulator must find the bugs that are planted for it
+	SIM_PLANTED=1 $(GO) test -tags plant_nosync ./internal/sim -run TestPlanted -count=1 -v
 
 ROUNDS ?= 100
 crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes

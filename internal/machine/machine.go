@@ -36,6 +36,9 @@ type Result struct {
 	Range mvcc.Result
 	// Txn answers a transaction.
 	Txn *TxnResult
+	// Swept is closed when what a compaction has made garbage is gone from the
+	// store.
+	Swept <-chan struct{}
 }
 
 // Machine applies entries. Apply is called by one goroutine at a time; View by
@@ -53,6 +56,8 @@ type Machine struct {
 	batch   *store.Batch                     // of the Apply that runs
 	answers []answer
 	results []Result
+
+	sweeps []sweep // compactions whose sweep somebody may wait for
 }
 
 // answer waits for the publication.
@@ -142,9 +147,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, do
 
 // commit writes the batch with the applied index, then publishes.
 func (m *Machine) commit(index, term uint64, conf *raftpb.ConfState) error {
-	for _, c := range m.keys.Changes() {
-		m.batch.SetRecord(c.Revision, c.Tombstone, c.Record)
-	}
+	m.keys.Save(m.batch)
 	m.batch.SetApplied(store.Applied{Index: index, Term: term, ConfState: conf, Revision: m.keys.Revision()})
 	if err := m.batch.Commit(); err != nil {
 		return fmt.Errorf("machine: entry %d: %w", index, err)
@@ -216,6 +219,8 @@ func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Res
 		return m.deleteRange(r.DeleteRange, mine, res)
 	case r.Txn != nil:
 		return m.txn(r.Txn, mine, res)
+	case r.Compaction != nil:
+		return m.compact(r.Compaction, mine, res)
 	}
 	return errUnknownRequest
 }

@@ -1,8 +1,11 @@
 package mvcc
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"etcd.alt/internal/store"
 )
@@ -12,28 +15,51 @@ type Keyspace struct {
 	store  *store.Store
 	cache  *cache
 	writer *writer
+	// sweeping is the compaction that is being swept, or was last: below it,
+	// versions may be missing. A reader of an older view looks at it when it has
+	// read.
+	sweeping atomic.Int64
+	pins     pins
 }
+
+// compactedMeta is the store's record of the compaction: 8 bytes, big-endian.
+const compactedMeta = "compacted"
+
+// never is the compacted revision of a keyspace that was never compacted.
+const never = -1
 
 // Load reads the keyspace out of the store, at revision, which is the one of
 // the store's applied record, and with room for cacheBytes of values. The
 // Update it returns is the only one there is.
 func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 	k := &Keyspace{store: s, cache: newCache(cacheBytes), writer: newWriter()}
-	if err := k.readIndex(); err != nil {
+	u := &Update{keyspace: k, revision: max(revision, 1), compacted: never}
+	meta, ok, err := s.Meta(compactedMeta)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("mvcc: read the compacted revision: %w", err)
+	case ok && len(meta) != 8:
+		return nil, fmt.Errorf("mvcc: the record of the compacted revision has %d bytes", len(meta))
+	case ok:
+		u.compacted = int64(binary.BigEndian.Uint64(meta))
+	}
+	u.saved = u.compacted
+	if err := u.readIndex(); err != nil {
 		return nil, err
 	}
-	return &Update{keyspace: k, revision: max(revision, 1), compacted: -1}, nil
+	return u, nil
 }
 
 // readIndex makes the index from the records, which come in the order of their
 // revisions. The keys are sorted before they go into the tree, so that its
 // nodes come out full.
-func (k *Keyspace) readIndex() error {
+func (u *Update) readIndex() error {
+	k := u.keyspace
 	items := map[string]*item{}
 	records := k.store.Records(store.Revision{}, store.Revision{})
 	defer records.Close()
 	for records.Next() {
-		if err := readRecord(items, records); err != nil {
+		if err := u.readRecord(items, records); err != nil {
 			return err
 		}
 	}
@@ -52,7 +78,7 @@ func (k *Keyspace) readIndex() error {
 }
 
 // readRecord puts the version of a record on top of its key's chain.
-func readRecord(items map[string]*item, r *store.Records) error {
+func (u *Update) readRecord(items map[string]*item, r *store.Records) error {
 	rev := r.Revision()
 	record, err := r.Value()
 	if err != nil {
@@ -71,22 +97,31 @@ func readRecord(items map[string]*item, r *store.Records) error {
 		it = &item{}
 		items[string(kv.key)] = it
 	}
-	v.older = it.head.Load()
+	u.pushGarbage(string(kv.key), v, it.head.Load())
 	it.head.Store(v)
 	return nil
 }
 
 // load finds the record of a version, in the cache or in the store.
 func (k *Keyspace) load(v *version) ([]byte, error) {
+	kv, err := k.loadOnce(v)
+	if err == nil {
+		k.cache.put(v, kv)
+	}
+	return kv, err
+}
+
+// loadOnce is load for a value that will hardly be asked for again soon: one of
+// many in a long list. The cache is not filled with it.
+func (k *Keyspace) loadOnce(v *version) ([]byte, error) {
 	if kv := k.cache.get(v); kv != nil {
 		return kv, nil
 	}
-	kv, _, err := k.store.Record(v.revision(), make([]byte, 0, v.size))
-	if err != nil {
-		return nil, err
+	if v.size == 0 {
+		return nil, errors.New("the version is a tombstone")
 	}
-	k.cache.put(v, kv)
-	return kv, nil
+	kv, _, err := k.store.Record(v.revision(), make([]byte, 0, v.size))
+	return kv, err
 }
 
 // cached is load without the store.

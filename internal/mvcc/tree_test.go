@@ -9,6 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func over(old *version, main, create, count int64) *version {
+	n := &version{main: main, create: create, count: count}
+	n.older.Store(old)
+	return n
+}
+
 func liveItem(main int64) *item {
 	it := &item{}
 	it.head.Store(&version{main: main, create: main, count: 1})
@@ -83,11 +89,11 @@ func TestTreeAgainstAMap(t *testing.T) {
 				w.insert(key, it)
 				all[key], live[key] = it, true
 			case op < 4 && live[key]: // delete
-				it.head.Store(&version{main: main, older: it.head.Load()})
+				it.head.Store(over(it.head.Load(), main, 0, 0))
 				w.add(key, -1)
 				delete(live, key)
 			case !live[key] && op < 7: // recreate
-				it.head.Store(&version{main: main, create: main, count: 1, older: it.head.Load()})
+				it.head.Store(over(it.head.Load(), main, main, 1))
 				w.add(key, 1)
 				live[key] = true
 			case !live[key]: // forget
@@ -95,7 +101,7 @@ func TestTreeAgainstAMap(t *testing.T) {
 				delete(all, key)
 			default: // overwrite: the tree is not touched
 				h := it.head.Load()
-				it.head.Store(&version{main: main, create: h.create, count: h.count + 1, older: h})
+				it.head.Store(over(h, main, h.create, h.count+1))
 			}
 		}
 		var s snapshot

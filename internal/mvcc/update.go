@@ -1,6 +1,8 @@
 package mvcc
 
 import (
+	"encoding/binary"
+
 	"etcd.alt/internal/store"
 )
 
@@ -25,7 +27,22 @@ type Update struct {
 	revision  int64 // newest closed revision
 	sub       int64 // changes of the open entry so far
 	compacted int64
+	saved     int64 // compacted as the store has it
 	changes   []Change
+	garbage   garbage
+}
+
+// Save writes what the store does not have yet into b, whose commit must come
+// before Publish.
+func (u *Update) Save(b *store.Batch) {
+	for i := range u.changes {
+		c := &u.changes[i]
+		b.SetRecord(c.Revision, c.Tombstone, c.Record)
+	}
+	if u.compacted != u.saved {
+		b.SetMeta(compactedMeta, binary.BigEndian.AppendUint64(nil, uint64(u.compacted)))
+		u.saved = u.compacted
+	}
 }
 
 // Changes are the versions made since the last Publish, in order.
@@ -111,11 +128,11 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	if old.live() {
 		v.create, v.count = old.create, old.count+1
 	}
-	v.older = old
 	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
 	kv := appendKeyValue(b, key, v.create, v.main, v.count, val, lease)
 	v.size = uint32(len(kv))
 	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
+	u.pushGarbage(view(key), v, old)
 	switch {
 	case it == nil:
 		it = &item{}
@@ -154,7 +171,8 @@ func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records
 // delete puts a tombstone on a live key.
 func (u *Update) delete(key string, old *version) {
 	w := u.keyspace.writer
-	v := &version{main: u.revision + 1, sub: uint32(u.sub), older: old}
+	v := &version{main: u.revision + 1, sub: uint32(u.sub)}
+	u.pushGarbage(key, v, old)
 	w.get(key).head.Store(v)
 	w.add(key, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)

@@ -6,17 +6,18 @@ import (
 	"etcd.alt/internal/store"
 )
 
-// version is one state of one key. Everything but cached is immutable once the
-// version hangs in an item.
+// version is one state of one key. Everything but cached and older is immutable
+// once the version hangs in an item.
 type version struct {
 	main   int64 // mod_revision
 	create int64 // create_revision
 	count  int64 // puts since creation; 0 for a tombstone
 	lease  int64
-	older  *version
+	// older is cleared by the sweep, when no reader may ask for what is there.
+	older  atomic.Pointer[version]
 	cached atomic.Pointer[value]
 	sub    uint32
-	size   uint32 // bytes of the encoded KeyValue
+	size   uint32 // bytes of the encoded KeyValue; 0 for a tombstone
 }
 
 func (v *version) live() bool { return v != nil && v.count > 0 }
@@ -36,7 +37,7 @@ type item struct {
 func (it *item) at(main int64) *version {
 	v := it.head.Load()
 	for v != nil && v.main > main {
-		v = v.older
+		v = v.older.Load()
 	}
 	return v
 }

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -42,7 +43,28 @@ type Result struct {
 // errs.FutureRev, errs.InvalidSortOption, or a failure of the store.
 func (v *View) Range(r *etcdserverpb.RangeRequest) (Result, error) {
 	res, _, err := v.read(r, v.keyspace.load)
+	if err := v.fresh(r.Revision); err != nil {
+		return Result{}, err
+	}
 	return res, err
+}
+
+// ErrStale is returned where a view was read at its newest revision while a
+// compaction took away what it had. It is old by then; the published one is
+// not, and the caller reads again.
+var ErrStale = errors.New("mvcc: the view is older than the compaction")
+
+// fresh looks, after a read at a revision (0 or less for the newest), whether
+// the sweep may have taken from it.
+func (v *View) fresh(revision int64) error {
+	swept := v.keyspace.sweeping.Load()
+	switch {
+	case revision > 0 && revision < swept:
+		return errs.Compacted
+	case revision <= 0 && v.Revision < swept:
+		return ErrStale
+	}
+	return nil
 }
 
 // RangeCached answers a request from memory alone. It reports false where that
@@ -64,7 +86,11 @@ func (v *View) RangeCached(r *etcdserverpb.RangeRequest) (Result, bool, error) {
 	if r.CountOnly && r.Revision > 0 && r.Revision != v.Revision {
 		return Result{}, false, nil
 	}
-	return v.read(r, v.keyspace.cached)
+	res, ok, err := v.read(r, v.keyspace.cached)
+	if err := v.fresh(r.Revision); err != nil {
+		return Result{}, true, err
+	}
+	return res, ok, err
 }
 
 // maxInlineKeys and maxInlineBytes bound what is answered on a connection's own
@@ -116,10 +142,10 @@ func (v *View) Each(key, end []byte, fn func(State) (bool, error)) error {
 	for _, f := range v.collect(newSpan(key, end), v.Revision, 0) {
 		s := State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease, version: f.version, keyspace: v.keyspace}
 		if more, err := fn(s); err != nil || !more {
-			return err
+			return errors.Join(v.fresh(0), err)
 		}
 	}
-	return nil
+	return v.fresh(0)
 }
 
 // CheckRange finds what would be wrong with a range request inside a

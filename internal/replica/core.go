@@ -29,6 +29,10 @@ type State interface {
 	// Flush makes what has been applied durable. It returns at once; Durable
 	// moves when it is done. An error means that this member cannot go on.
 	Flush() error
+	// Sweep does some of the work that is nobody's request, about a millisecond
+	// of it, and reports whether there is more. It is never called beside Apply.
+	// An error means that this member cannot go on.
+	Sweep() (more bool, err error)
 }
 
 // Config is what a Core is built from. All fields must be set, but for Logger.
@@ -169,6 +173,9 @@ func (r *Core) Turn() error {
 			}
 		}
 		r.publish()
+		if err := r.sweep(); err != nil {
+			return err
+		}
 		r.inbox.take(&r.in, r.wantsProposals())
 		if r.in.empty() {
 			return nil
@@ -177,6 +184,22 @@ func (r *Core) Turn() error {
 			return err
 		}
 	}
+}
+
+// sweep does a slice of the state's own work if the apply stage is free, and has
+// the loop come back if there is more: requests go in between.
+func (r *Core) sweep() error {
+	if r.applying > 0 || r.c.State.Busy() {
+		return nil
+	}
+	more, err := r.c.State.Sweep()
+	if err != nil {
+		return fmt.Errorf("replica: %w", err)
+	}
+	if more {
+		r.inbox.kick()
+	}
+	return nil
 }
 
 // Finish writes what still waits, if the log has not failed, closes it, and

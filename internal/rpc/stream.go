@@ -59,15 +59,35 @@ func (c *Conn) startStream(call *Call) {
 	}
 	c.mu.Unlock()
 	c.s.wg.Add(1)
-	go c.routineStream(call)
+	go c.routineStream(call, call.m.Stream)
+}
+
+// Stream goes on with a kept call on a goroutine of its own, for a reply that
+// is to be sent piece by piece. Nobody may touch the Call afterwards; if it has
+// been decided already, h is not called and Stream returns false. Recv says
+// io.EOF: the request was the handler's.
+func (call *Call) Stream(h StreamHandler) bool {
+	c := call.conn
+	call.Context()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if call.answered || call.closed || c.mu.dead {
+		return false
+	}
+	call.recvable, call.sendable = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
+	call.inboxEnd = io.EOF
+	// The connection lives, so Server.Close still waits for it.
+	c.s.wg.Add(1)
+	go c.routineStream(call, h)
+	return true
 }
 
 // routineStream runs a StreamHandler; it is waited for by Server.Close, which
 // has cancelled its context.
-func (c *Conn) routineStream(call *Call) {
+func (c *Conn) routineStream(call *Call, h StreamHandler) {
 	defer c.s.wg.Done()
 	s := &Stream{streamCall: &streamCall{call}}
-	err := call.m.Stream(call.Context(), s)
+	err := h(call.Context(), s)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if call.answered || c.mu.dead {
@@ -96,6 +116,19 @@ func (call *Call) endErrLocked() error {
 		return status.Error(codes.Canceled, "context canceled")
 	}
 	return status.Error(call.code, "rpc: the call has ended")
+}
+
+// Reset ends the stream at once, with RST_STREAM; what its verbs wait for ends
+// with an error. It may be called by anybody, at any time.
+func (s *Stream) Reset() {
+	c := s.call.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.call.closed || c.mu.dead {
+		return
+	}
+	c.resetLocked(s.call, http2.ErrCodeInternal, codes.Internal)
+	c.flushLocked()
 }
 
 // Recv waits for the next message, which is the caller's to keep. io.EOF: the

@@ -12,6 +12,7 @@ const (
 	fieldPut         = 4
 	fieldDeleteRange = 5
 	fieldTxn         = 6
+	fieldCompaction  = 7
 	fieldHeader      = 100
 )
 

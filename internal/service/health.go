@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/mvcc"
 )
 
 // healthKey is what health checks read; it need not exist.
@@ -17,13 +18,24 @@ func (s *Service) ClusterVersion() string { return s.c.Machine.View().Members.Ve
 
 // SerializableRead reads one key of this member's state.
 func (s *Service) SerializableRead() error {
-	_, err := s.c.Machine.View().Keys.Range(healthKey)
-	return err
+	return s.inView(func(view *mvcc.View) error {
+		_, err := view.Range(healthKey)
+		return err
+	})
 }
 
 // LinearizableRead reads one key behind a barrier. It blocks until then, or
 // until ctx ends.
 func (s *Service) LinearizableRead(ctx context.Context) error {
+	if err := s.waitBarrier(ctx); err != nil {
+		return err
+	}
+	return s.SerializableRead()
+}
+
+// waitBarrier waits until the published state has everything that was
+// acknowledged before.
+func (s *Service) waitBarrier(ctx context.Context) error {
 	done := make(waiter, 1)
 	if err := s.c.Replica.Read(done); err != nil {
 		return err
@@ -31,13 +43,10 @@ func (s *Service) LinearizableRead(ctx context.Context) error {
 	s.c.Replica.Kick()
 	select {
 	case err := <-done:
-		if err != nil {
-			return err
-		}
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.SerializableRead()
 }
 
 // waiter is a replica.Caller for a goroutine that waits. It has room for the

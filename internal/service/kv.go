@@ -2,12 +2,14 @@ package service
 
 import (
 	"bytes"
+	"errors"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/machine"
+	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
 )
 
@@ -41,16 +43,16 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 	view := s.c.Machine.View()
 	res, ok, err := view.Keys.RangeCached(r)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, mvcc.ErrStale):
 		fail(c, err)
-	case ok:
+	case ok && err == nil:
 		c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
 	default:
 		if !kept {
 			r = keepRange(r)
 			c.Keep()
 		}
-		s.workers.do(c, func() { s.answerRange(c, r, view) })
+		s.workers.do(c, func() { s.answerRange(c, r) })
 	}
 }
 
@@ -64,14 +66,14 @@ func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
 	}
 }
 
-// answerRange answers a range from a view, wherever the values are.
-func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest, view *machine.View) {
-	res, err := view.Keys.Range(r)
-	if err != nil {
-		fail(c, err)
-		return
+// inView has read look at the published keyspace, and again at the next one
+// where a compaction went through the first under its eyes.
+func (s *Service) inView(read func(*mvcc.View) error) error {
+	for {
+		if err := read(s.c.Machine.View().Keys); !errors.Is(err, mvcc.ErrStale) {
+			return err
+		}
 	}
-	c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
 }
 
 // put serves KV.Put.
@@ -84,11 +86,11 @@ func (s *Service) put(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
-	s.propose(c, fieldPut, putResponse)
+	s.propose(c, fieldPut, answerPut)
 }
 
-func putResponse(s *Service, r *machine.Result) rpc.Message {
-	return &putReply{s.header(r.Revision), r.PrevKV}
+func answerPut(s *Service, c *rpc.Call, r *machine.Result) {
+	c.Reply(&putReply{s.header(r.Revision), r.PrevKV})
 }
 
 // deleteRange serves KV.DeleteRange.
@@ -101,12 +103,12 @@ func (s *Service) deleteRange(c *rpc.Call) {
 		fail(c, errs.EmptyKey)
 		return
 	}
-	s.propose(c, fieldDeleteRange, deleteResponse)
+	s.propose(c, fieldDeleteRange, answerDelete)
 }
 
-func deleteResponse(s *Service, r *machine.Result) rpc.Message {
+func answerDelete(s *Service, c *rpc.Call, r *machine.Result) {
 	h := s.header(r.Revision)
-	return encoded(appendDelete(h.appendTo(nil), r.Deleted, r.PrevKVs))
+	c.Reply(encoded(appendDelete(h.appendTo(nil), r.Deleted, r.PrevKVs)))
 }
 
 // txn serves KV.Txn.
@@ -121,7 +123,7 @@ func (s *Service) txn(c *rpc.Call) {
 	}
 	readOnly, serializable := plainReads(&r)
 	if !readOnly {
-		s.propose(c, fieldTxn, txnResponse)
+		s.propose(c, fieldTxn, answerTxnWrite)
 		return
 	}
 	kept := &etcdserverpb.TxnRequest{}
@@ -139,19 +141,22 @@ func (s *Service) txn(c *rpc.Call) {
 
 // answerTxn answers a transaction that only reads.
 func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
-	view := s.c.Machine.View().Keys
-	res, err := machine.ReadTxn(view, r)
+	err := s.inView(func(view *mvcc.View) error {
+		res, err := machine.ReadTxn(view, r)
+		if err == nil {
+			h := s.header(view.Revision)
+			c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
+		}
+		return err
+	})
 	if err != nil {
 		fail(c, err)
-		return
 	}
-	h := s.header(view.Revision)
-	c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
 }
 
-func txnResponse(s *Service, r *machine.Result) rpc.Message {
+func answerTxnWrite(s *Service, c *rpc.Call, r *machine.Result) {
 	h := s.header(r.Revision)
-	return encoded(appendTxn(h.appendTo(nil), r.Txn))
+	c.Reply(encoded(appendTxn(h.appendTo(nil), r.Txn)))
 }
 
 // appendTxn appends what follows the header of a TxnResponse. The replies of
@@ -186,4 +191,36 @@ func appendOp(b []byte, o *machine.OpResult) []byte {
 	}
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendBytes(b, body)
+}
+
+// compact serves KV.Compact.
+func (s *Service) compact(c *rpc.Call) {
+	var r etcdserverpb.CompactionRequest
+	if !decode(c, &r) {
+		return
+	}
+	if r.Physical {
+		s.propose(c, fieldCompaction, answerPhysical)
+		return
+	}
+	s.propose(c, fieldCompaction, answerCompact)
+}
+
+func answerCompact(s *Service, c *rpc.Call, r *machine.Result) {
+	h := s.header(r.Revision)
+	c.Reply(encoded(h.appendTo(nil)))
+}
+
+// answerPhysical answers when the space has been given back. Such calls are
+// few, so each has a goroutine to wait on.
+func answerPhysical(s *Service, c *rpc.Call, r *machine.Result) {
+	s.waits.Go(func() {
+		select {
+		case <-r.Swept:
+			answerCompact(s, c, r)
+		case <-s.stop:
+			fail(c, errs.Stopped)
+		}
+		c.Flush()
+	})
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
 )
 
@@ -41,4 +42,29 @@ func (s *Service) answerStatus(c *rpc.Call) {
 		res.Errors = append(res.Errors, errs.NoLeader.Error())
 	}
 	c.Reply(res)
+}
+
+// hashKV serves Maintenance.HashKV, which reads the whole keyspace.
+func (s *Service) hashKV(c *rpc.Call) {
+	var r etcdserverpb.HashKVRequest
+	if !decode(c, &r) {
+		return
+	}
+	c.Keep()
+	s.workers.do(c, func() { s.answerHash(c, r.Revision) })
+}
+
+func (s *Service) answerHash(c *rpc.Call, revision int64) {
+	err := s.inView(func(view *mvcc.View) error {
+		h, err := view.Hash(revision)
+		if err == nil {
+			c.Reply(&etcdserverpb.HashKVResponse{
+				Header: s.protoHeader(view.Revision), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
+			})
+		}
+		return err
+	})
+	if err != nil {
+		fail(c, err)
+	}
 }

@@ -42,6 +42,9 @@ type Service struct {
 	c       Config
 	nextID  atomic.Uint64
 	workers workers
+
+	waits sync.WaitGroup // goroutines that wait for a sweep
+	stop  chan struct{}
 }
 
 // New returns a Service that is ready to serve.
@@ -49,7 +52,7 @@ func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	s := &Service{c: c}
+	s := &Service{c: c, stop: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
 	return s
@@ -57,7 +60,11 @@ func New(c Config) *Service {
 
 // Close ends the workers; what still waits for one is answered with
 // errs.Stopped. The replica has ended by then, so nothing new comes.
-func (s *Service) Close() { s.workers.stop() }
+func (s *Service) Close() {
+	close(s.stop)
+	s.waits.Wait()
+	s.workers.stop()
+}
 
 // Kick has the replica look at what was proposed. The RPC engine calls it when
 // a connection has handled all it has read.
@@ -67,11 +74,14 @@ func (s *Service) Kick() { s.c.Replica.Kick() }
 func (s *Service) Methods() []rpc.Method {
 	return []rpc.Method{
 		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
+		{Path: "/etcdserverpb.KV/RangeStream", Stream: s.rangeStream},
 		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
 		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
+		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Maintenance/Status", Inline: s.status},
+		{Path: "/etcdserverpb.Maintenance/HashKV", Inline: s.hashKV},
 	}
 }
 
@@ -154,7 +164,7 @@ func (a *Answers) Flush() {
 type proposed struct {
 	service *Service
 	call    *rpc.Call
-	reply   func(s *Service, r *machine.Result) rpc.Message
+	answer  func(s *Service, c *rpc.Call, r *machine.Result)
 }
 
 // Done is replica.Caller's.
@@ -162,21 +172,21 @@ func (p *proposed) Done(result any, err error) {
 	if err != nil {
 		fail(p.call, err)
 	} else {
-		p.call.Reply(p.reply(p.service, result.(*machine.Result)))
+		p.answer(p.service, p.call, result.(*machine.Result))
 	}
 	p.service.c.Answers.add(p.call)
 }
 
 // propose sends the request in field of the replicated request through the
-// log. reply encodes what comes of it.
-func (s *Service) propose(c *rpc.Call, field int, reply func(*Service, *machine.Result) rpc.Message) {
+// log. answer answers the call with what came of it, now or later.
+func (s *Service) propose(c *rpc.Call, field int, answer func(*Service, *rpc.Call, *machine.Result)) {
 	id := s.newID()
 	data := appendReplicated(nil, field, c.Payload(), id)
 	if len(data) > s.c.MaxRequestBytes {
 		fail(c, errs.RequestTooLarge)
 		return
 	}
-	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), reply}); err != nil {
+	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer}); err != nil {
 		fail(c, err)
 		s.c.Answers.add(c)
 	}

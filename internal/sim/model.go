@@ -2,7 +2,10 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"sort"
 	"strings"
 
@@ -16,15 +19,22 @@ import (
 // list. It is slow, obvious, and shares no code with what it checks.
 type Model struct {
 	// Index is the last entry that was applied, Revision the newest revision.
-	Index    uint64
-	Revision int64
-	keys     map[string][]*mvccpb.KeyValue // a version of 0 is a tombstone
-	entries  map[uint64]string            // what stood where
+	Index               uint64
+	Revision, Compacted int64
+	keys                map[string][]version
+	entries             map[uint64]string // what stood where
+}
+
+// version is a version of a key; its place among the changes of its revision
+// is sub. A Version of 0 is a tombstone.
+type version struct {
+	*mvccpb.KeyValue
+	sub int64
 }
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, keys: map[string][]*mvccpb.KeyValue{}, entries: map[uint64]string{}}
+	return &Model{Revision: 1, Compacted: -1, keys: map[string][]version{}, entries: map[uint64]string{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -62,13 +72,17 @@ func (m *Model) request(data []byte) error {
 		t.put(r.Put)
 	case r.DeleteRange != nil:
 		t.delete(r.DeleteRange)
+	case r.Compaction != nil:
+		if c := r.Compaction.Revision; c > m.Compacted && c <= m.Revision {
+			m.Compacted = c
+		}
 	case r.Txn != nil:
 		path := t.choose(r.Txn)
 		if !t.fails(path, map[string]bool{}) {
 			t.run(path)
 		}
 	}
-	if t.changed {
+	if t.sub > 0 {
 		m.Revision++
 	}
 	return nil
@@ -76,8 +90,8 @@ func (m *Model) request(data []byte) error {
 
 // txn is the changes of one entry.
 type txn struct {
-	m       *Model
-	changed bool
+	m   *Model
+	sub int64
 }
 
 func (t *txn) latest(key string) *mvccpb.KeyValue {
@@ -85,7 +99,7 @@ func (t *txn) latest(key string) *mvccpb.KeyValue {
 	if len(vs) == 0 || vs[len(vs)-1].Version == 0 {
 		return nil
 	}
-	return vs[len(vs)-1]
+	return vs[len(vs)-1].KeyValue
 }
 
 func (t *txn) put(r *etcdserverpb.PutRequest) {
@@ -105,8 +119,8 @@ func (t *txn) put(r *etcdserverpb.PutRequest) {
 }
 
 func (t *txn) append(kv *mvccpb.KeyValue) {
-	t.m.keys[string(kv.Key)] = append(t.m.keys[string(kv.Key)], kv)
-	t.changed = true
+	t.m.keys[string(kv.Key)] = append(t.m.keys[string(kv.Key)], version{kv, t.sub})
+	t.sub++
 }
 
 func (t *txn) putFails(r *etcdserverpb.PutRequest) bool {
@@ -237,7 +251,7 @@ func (m *Model) At(revision int64) []*mvccpb.KeyValue {
 		for i := len(vs) - 1; i >= 0; i-- {
 			if vs[i].ModRevision <= revision {
 				if vs[i].Version > 0 {
-					out = append(out, vs[i])
+					out = append(out, vs[i].KeyValue)
 				}
 				break
 			}
@@ -245,4 +259,64 @@ func (m *Model) At(revision int64) []*mvccpb.KeyValue {
 	}
 	sort.Slice(out, func(i, j int) bool { return bytes.Compare(out[i].Key, out[j].Key) < 0 })
 	return out
+}
+
+// Hash is the hash of the keyspace at a revision, by the letter of its
+// definition: over the records that a finished compaction has left, in the order
+// of their revisions.
+func (m *Model) Hash(revision int64) uint32 {
+	type record struct {
+		version
+		kept bool
+	}
+	var left []record
+	anyKept := false
+	for _, vs := range m.keys {
+		atC, atR := newest(vs, m.Compacted), newest(vs, revision)
+		for i, v := range vs {
+			gone := v.ModRevision <= m.Compacted && (i != atC || v.Version == 0 && v.ModRevision != m.Compacted)
+			kept := i == atR && v.Version > 0
+			anyKept = anyKept || kept
+			if !gone && v.ModRevision <= revision {
+				left = append(left, record{v, kept})
+			}
+		}
+	}
+	slices.SortFunc(left, func(a, b record) int {
+		if a.ModRevision != b.ModRevision {
+			return int(a.ModRevision - b.ModRevision)
+		}
+		return int(a.sub - b.sub)
+	})
+	data := []byte("key")
+	for _, r := range left {
+		if r.ModRevision <= m.Compacted && anyKept && !r.kept || r.ModRevision == m.Compacted && r.Version == 0 {
+			continue
+		}
+		data = binary.BigEndian.AppendUint64(data, uint64(r.ModRevision))
+		data = append(data, '_')
+		data = binary.BigEndian.AppendUint64(data, uint64(r.sub))
+		kv := r.KeyValue
+		if r.Version == 0 {
+			data = append(data, 't')
+			kv = &mvccpb.KeyValue{Key: r.Key}
+		}
+		b, err := kv.MarshalVT()
+		if err != nil {
+			panic(err) // a message of plain fields has no reason to fail
+		}
+		data = append(data, b...)
+	}
+	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+}
+
+// newest is the place of the newest version at or below a revision, -1 if there
+// is none.
+func newest(vs []version, revision int64) int {
+	for i := len(vs) - 1; i >= 0; i-- {
+		if vs[i].ModRevision <= revision {
+			return i
+		}
+	}
+	return -1
 }

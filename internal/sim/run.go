@@ -166,12 +166,35 @@ func (r *run) verify() error {
 	if view.Keys.Revision < r.acknowledged {
 		return fmt.Errorf("revision %d was acknowledged and the member is at %d", r.acknowledged, view.Keys.Revision)
 	}
-	for rev := int64(1); rev <= r.model.Revision; rev += 1 + r.model.Revision/20 {
+	if view.Keys.Compacted != r.model.Compacted {
+		return fmt.Errorf("the member is compacted at %d, the model at %d", view.Keys.Compacted, r.model.Compacted)
+	}
+	if c := r.model.Compacted; c > 1 {
+		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
+			return fmt.Errorf("a read below the compaction at %d: %v", c, err)
+		}
+	}
+	for rev := max(1, r.model.Compacted); rev <= r.model.Revision; rev += 1 + r.model.Revision/20 {
 		if err := r.verifyAt(view.Keys, rev); err != nil {
+			return err
+		}
+		if err := r.verifyHash(view.Keys, rev); err != nil {
 			return err
 		}
 	}
 	return r.verifyAt(view.Keys, r.model.Revision)
+}
+
+// verifyHash holds the member's hash against the model's.
+func (r *run) verifyHash(view *mvcc.View, rev int64) error {
+	h, err := view.Hash(rev)
+	if err != nil {
+		return fmt.Errorf("hash at revision %d: %w", rev, err)
+	}
+	if want := r.model.Hash(rev); h.Hash != want {
+		return fmt.Errorf("the hash at revision %d, compacted at %d, is %d and must be %d", rev, view.Compacted, h.Hash, want)
+	}
+	return nil
 }
 
 func (r *run) verifyAt(view *mvcc.View, rev int64) error {
@@ -280,7 +303,7 @@ func (r *run) stop() error {
 // propose offers a request.
 func (r *run) propose() error {
 	r.nextID++
-	data, err := r.load.request(r.nextID)
+	data, err := r.load.request(r.nextID, r.model.Revision)
 	if err != nil {
 		return err
 	}
@@ -333,6 +356,9 @@ func (q *query) Done(_ any, err error) {
 		return
 	}
 	if err := q.verifyAt(view, view.Revision); err != nil {
+		q.err = fmt.Errorf("a read: %w", err)
+	}
+	if err := q.verifyHash(view, view.Revision); err != nil {
 		q.err = fmt.Errorf("a read: %w", err)
 	}
 	q.say("read at revision %d", view.Revision)
@@ -410,3 +436,6 @@ func (s *state) Busy() bool { return s.rng.IntN(4) == 0 }
 // Flush is replica.State's. The engine's own flush would end at a moment of its
 // own choosing.
 func (s *state) Flush() error { return s.data.Store.Flush() }
+
+// Sweep is replica.State's.
+func (s *state) Sweep() (bool, error) { return s.machine.Sweep() }

@@ -101,12 +101,15 @@ func (w workload) op(depth int) *etcdserverpb.RequestOp {
 }
 
 // request draws a request as it stands in the log, under id.
-func (w workload) request(id uint64) ([]byte, error) {
+// revision is the present one.
+func (w workload) request(id uint64, revision int64) ([]byte, error) {
 	r := &etcdserverpb.InternalRaftRequest{Header: &etcdserverpb.RequestHeader{ID: id}}
-	switch n := w.rng.IntN(10); {
-	case n < 6:
+	switch n := w.rng.IntN(100); {
+	case n < 3:
+		r.Compaction = &etcdserverpb.CompactionRequest{Revision: revision + 2 - w.rng.Int64N(12)}
+	case n < 60:
 		r.Put = w.put()
-	case n < 8:
+	case n < 80:
 		r.DeleteRange = w.delete()
 	default:
 		r.Txn = w.txn(1)

@@ -296,7 +296,9 @@ func (l *Log) Sync() error {
 		return nil
 	}
 	if !l.opts.NoSync {
-		if err := l.active.SyncData(); err != nil {
+		if plantNoSync {
+			// the bug
+		} else if err := l.active.SyncData(); err != nil {
 			return l.fail(fmt.Errorf("wal: sync segment %d: %w", l.header.id, err))
 		}
 		l.synced = l.end // with NoSync it stays where it is: a batch must not vouch for what may be lost

@@ -1,0 +1,53 @@
+package machine
+
+import (
+	"fmt"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// sweepVersions is how many versions one Sweep takes: about a millisecond of
+// work, for which an entry may have to wait.
+const sweepVersions = 500
+
+// sweep is a compaction that is not swept yet.
+type sweep struct{ done chan struct{} }
+
+// compact gives up history. Readers are refused it as soon as the batch is
+// published; the space comes back by and by.
+func (m *Machine) compact(r *etcdserverpb.CompactionRequest, mine bool, res *Result) error {
+	if err := m.keys.Compact(r.Revision); err != nil {
+		return err
+	}
+	if mine {
+		s := sweep{make(chan struct{})}
+		m.sweeps = append(m.sweeps, s)
+		res.Swept = s.done
+	}
+	return nil
+}
+
+// Sweep takes away some of what compactions have made garbage, and reports
+// whether there is more to do now: what a reader still stands on is left until
+// it is asked again. It must not be called beside Apply.
+func (m *Machine) Sweep() (more bool, err error) {
+	if len(m.sweeps) == 0 && !m.keys.SweepDue() {
+		return false, nil
+	}
+	b := m.store.NewBatch()
+	defer b.Discard()
+	more = m.keys.Sweep(b, sweepVersions)
+	if b.Len() > 0 {
+		if err := b.Commit(); err != nil {
+			return false, fmt.Errorf("machine: sweep: %w", err)
+		}
+	}
+	if !m.keys.SweepDue() {
+		for _, s := range m.sweeps {
+			close(s.done)
+		}
+		clear(m.sweeps)
+		m.sweeps = m.sweeps[:0]
+	}
+	return more, nil
+}

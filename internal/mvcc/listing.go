@@ -1,0 +1,227 @@
+package mvcc
+
+import (
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
+)
+
+// maxPins bounds how many readers may hold the sweep up at a time.
+const maxPins = 64
+
+// pins are the revisions that readers stand on for longer than a moment. The
+// sweep stays below the oldest; a compaction does not wait for them.
+type pins struct {
+	mu struct {
+		sync.Mutex
+		at map[*Listing]int64
+	}
+}
+
+func (p *pins) add(l *Listing, revision int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.at) >= maxPins {
+		return false
+	}
+	if p.mu.at == nil {
+		p.mu.at = map[*Listing]int64{}
+	}
+	p.mu.at[l] = revision
+	return true
+}
+
+func (p *pins) remove(l *Listing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.mu.at, l)
+}
+
+// below lowers c to the oldest pin.
+func (p *pins) below(c int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, revision := range p.mu.at {
+		c = min(c, revision)
+	}
+	return c
+}
+
+// Listing is the answer to a range request of which the size is known and the
+// records are not read yet. It pins its revision: Close lets go of it, and must
+// be called soon.
+type Listing struct {
+	// Count and More are as in Result.
+	Count int64
+	More  bool
+	// Size is how many bytes the records take as a repeated field of a message
+	// (with a tag of one byte).
+	Size int
+
+	view     *View
+	request  *etcdserverpb.RangeRequest
+	revision int64
+	span     span
+	// list holds what was picked where keys are not wanted in their own order,
+	// or are filtered; else the tree is walked a second time.
+	list   []found
+	walked bool
+}
+
+// foundBytes is about what an element of a list costs.
+const foundBytes = 64
+
+// List begins to answer a request. It may read the disk where values are sorted
+// by. What is to be held in memory for it is bounded by budget bytes, beyond
+// which errs.TooManyRequests is returned; further errors as Range's. The request
+// is kept until Close.
+func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) {
+	if err := checkSort(r); err != nil {
+		return nil, err
+	}
+	rev, err := v.At(r.Revision)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listing{view: v, request: r, revision: rev, span: newSpan(r.Key, r.RangeEnd)}
+	if !v.keyspace.pins.add(l, rev) {
+		return nil, errs.TooManyRequests
+	}
+	// A sweep that began before the pin was set may have passed it.
+	err = v.fresh(r.Revision)
+	if err == nil {
+		err = l.measure(budget)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Close lets go of the revision.
+func (l *Listing) Close() { l.view.keyspace.pins.remove(l) }
+
+// measure finds count and size.
+func (l *Listing) measure(budget int) error {
+	v, r := l.view, l.request
+	l.Count = int64(v.count(l.span, l.revision))
+	if r.CountOnly {
+		return nil
+	}
+	if natural(r) && r.SortTarget == etcdserverpb.RangeRequest_KEY {
+		l.walked = true
+		l.More = r.Limit > 0 && l.Count > r.Limit
+		return l.walk(func(f found) error {
+			l.Size += fieldSize(l.sizeOf(f))
+			return nil
+		})
+	}
+	byValue := r.SortTarget == etcdserverpb.RangeRequest_VALUE
+	most := 0
+	if natural(r) && r.Limit > 0 {
+		most = int(min(r.Limit, 1<<31)) + 1
+	}
+	l.list = v.collect(l.span, l.revision, most)
+	if len(l.list)*foundBytes > budget {
+		return errs.TooManyRequests
+	}
+	l.list = filter(l.list, r)
+	if byValue {
+		for _, f := range l.list {
+			budget -= int(f.version.size)
+		}
+		if budget < 0 {
+			return errs.TooManyRequests
+		}
+		if _, err := fill(l.list, v.keyspace.load); err != nil {
+			return err
+		}
+	}
+	order(l.list, r)
+	if r.Limit > 0 && int64(len(l.list)) > r.Limit {
+		l.list, l.More = l.list[:r.Limit], true
+	}
+	if r.KeysOnly {
+		stripValues(l.list, byValue)
+	}
+	for _, f := range l.list {
+		l.Size += fieldSize(l.sizeOf(f))
+	}
+	return nil
+}
+
+// fieldSize is the size of a length-delimited field of n bytes.
+func fieldSize(n int) int { return 1 + protowire.SizeBytes(n) }
+
+// sizeOf is the size of the record that Each will give out for f.
+func (l *Listing) sizeOf(f found) int {
+	switch {
+	case f.kv != nil:
+		return len(f.kv)
+	case l.request.KeysOnly:
+		list := [1]found{f}
+		stripValues(list[:], false)
+		return len(list[0].kv)
+	}
+	return int(f.version.size)
+}
+
+// walk calls fn for what the request wants, in key order.
+func (l *Listing) walk(fn func(found) error) error {
+	if !l.span.ranged {
+		for _, f := range l.view.collect(l.span, l.revision, 0) {
+			return fn(f)
+		}
+		return nil
+	}
+	var err error
+	left := l.request.Limit
+	l.view.tree.ascend(l.span.lo, func(e entry) bool {
+		if !l.span.open && e.key >= l.span.hi {
+			return false
+		}
+		ver := e.item.liveAt(l.revision)
+		if ver == nil {
+			return true
+		}
+		if err = fn(found{key: e.key, version: ver}); err != nil {
+			return false
+		}
+		left--
+		return left != 0 // a limit of 0 or less is none
+	})
+	return err
+}
+
+// Each reads the records, in the order of the answer. They are shared and must
+// not be changed. It stops at the first error of fn, or at one of the store.
+func (l *Listing) Each(fn func(record []byte) error) error {
+	give := func(f found) error {
+		if f.kv == nil && l.request.KeysOnly {
+			list := [1]found{f}
+			stripValues(list[:], false)
+			f.kv = list[0].kv
+		}
+		if f.kv == nil {
+			kv, err := l.view.keyspace.loadOnce(f.version)
+			if err != nil {
+				return err
+			}
+			f.kv = kv
+		}
+		return fn(f.kv)
+	}
+	if l.walked {
+		return l.walk(give)
+	}
+	for _, f := range l.list {
+		if err := give(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

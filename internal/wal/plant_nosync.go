@@ -1,0 +1,5 @@
+//go:build plant_nosync
+
+package wal
+
+const plantNoSync = true

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaults(t *testing.T) {
+	c, warnings, err := Parse(nil, nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.NoError(t, c.Validate())
+	require.Equal(t, "default.etcd", c.directory())
+	require.Equal(t, filepath.Join("default.etcd", "log"), c.walDirectory())
+	require.Equal(t, []string{"http://localhost:2379"}, urlStrings(c.ListenClientURLs))
+}
+
+func TestFlagsAndVariables(t *testing.T) {
+	c, warnings, err := Parse(
+		[]string{"--name", "m1", "-heartbeat-interval=50", "--unsafe-no-fsync"},
+		[]string{"ETCD_ELECTION_TIMEOUT=2000", "ETCD_NONSENSE=1", "OTHER=x"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, c.Validate())
+	require.Equal(t, "m1.etcd", c.directory())
+	require.Equal(t, 50*time.Millisecond, c.HeartbeatInterval)
+	require.Equal(t, 2*time.Second, c.ElectionTimeout)
+	require.True(t, c.UnsafeNoFsync)
+	require.Equal(t, []string{"unrecognized environment variable ETCD_NONSENSE"}, warnings)
+}
+
+// What is wrong is said with the name of the flag, the variable or the key.
+func TestRefusals(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		env  []string
+		want string
+	}{
+		{args: []string{"--no-such-flag"}, want: "flag provided but not defined: -no-such-flag"},
+		{args: []string{"stray"}, want: `"stray" is not a valid flag`},
+		{args: []string{"--cert-file", "x"}, want: "--cert-file is not supported by this version"},
+		{args: []string{"--discovery-srv=example.com"}, want: "--discovery-srv is not supported by this version"},
+		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: "ETCD_AUTH_TOKEN: --auth-token is not supported by this version"},
+		{args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: "conflicting environment variable is shadowed"},
+		{env: []string{"ETCD_HEARTBEAT_INTERVAL=fast"}, want: `invalid value "fast" for ETCD_HEARTBEAT_INTERVAL`},
+		{args: []string{"--heartbeat-interval=0"}, want: "--heartbeat-interval must be above 0 ms"},
+		{args: []string{"--election-timeout=400"}, want: "--election-timeout (400ms) must be at least five times"},
+		{args: []string{"--election-timeout=60000"}, want: "--election-timeout (1m0s) must not be above 50000 ms"},
+		{args: []string{"--listen-client-urls=http://127.0.0.1:1"}, want: "--advertise-client-urls is required"},
+		{args: []string{"--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://x:1"}, want: "not a domain name"},
+		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS is not supported"},
+		{args: []string{"--listen-client-urls=ftp://127.0.0.1:1"}, want: "URL scheme must be http, https, unix, or unixs"},
+		{args: []string{"--listen-client-urls=http://127.0.0.1"}, want: `does not have the form "host:port"`},
+		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster names the member "b"`},
+		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: "not among --initial-advertise-peer-urls"},
+		{args: []string{"--initial-cluster-state=existing"}, want: "--initial-cluster-state=existing is not supported"},
+		{args: []string{"--log-format=xml"}, want: `--log-format is "xml"`},
+		{args: []string{"--config-file=/nowhere/x.yml"}, want: "--config-file: open /nowhere/x.yml"},
+	} {
+		c, _, err := Parse(tc.args, tc.env, nil)
+		if err == nil {
+			err = c.Validate()
+		}
+		require.ErrorContains(t, err, tc.want, "%v %v", tc.args, tc.env)
+	}
+}
+
+func TestConfigFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "etcd.yml")
+	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
+	write(`
+name: m2
+data-dir: /var/lib/x
+heartbeat-interval: 200
+grpc-keepalive-interval: 60000000000
+listen-client-urls: http://127.0.0.1:1,http://127.0.0.1:2
+advertise-client-urls: http://127.0.0.1:1
+log-outputs: [stdout, /tmp/x.log]
+max-request-bytes: 1048576
+zebra: 1
+`)
+	c, warnings, err := Parse([]string{"--name=ignored", "--config-file", path}, []string{"ETCD_DATA_DIR=ignored"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "m2", c.Name)
+	require.Equal(t, "/var/lib/x", c.DataDir)
+	require.Equal(t, 200*time.Millisecond, c.HeartbeatInterval)
+	require.Equal(t, time.Minute, c.KeepAliveInterval)
+	require.Equal(t, []string{"stdout", "/tmp/x.log"}, c.LogOutputs)
+	require.Len(t, c.ListenClientURLs, 2)
+	require.Equal(t, uint(1<<20), c.MaxRequestBytes)
+	require.Equal(t, []string{`unrecognized key "zebra" in ` + path}, warnings)
+
+	write("grpc-keepalive-interval: 10m\n")
+	_, _, err = Parse(nil, []string{"ETCD_CONFIG_FILE=" + path}, nil)
+	require.ErrorContains(t, err, `invalid value for grpc-keepalive-interval: "10m" is not a number of nanoseconds`)
+	write("peer-transport-security: {auto-tls: true}\n")
+	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.ErrorContains(t, err, "--peer-transport-security is not supported")
+	write("a: [\n")
+	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.ErrorContains(t, err, path)
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	var out bytes.Buffer
+	_, _, err := Parse([]string{"--help"}, nil, &out)
+	require.ErrorIs(t, err, ErrHelp)
+	for _, s := range settings(Default()) {
+		require.Contains(t, out.String(), "--"+s.name+" ")
+		require.NotContains(t, refused, s.name)
+		require.NotEmpty(t, s.help)
+	}
+	_, _, err = Parse([]string{"--version"}, nil, &out)
+	require.ErrorIs(t, err, ErrVersion)
+}
+
+func TestExitStatus(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Equal(t, 0, Main([]string{"--version"}, nil, &out, &errs))
+	require.Regexp(t, `^etcd Version: 3\.7\.1\nGit SHA: .*\nGo Version: go.*\nGo OS/Arch: .*/.*\n$`, out.String())
+	require.Equal(t, 2, Main([]string{"--bogus"}, nil, &out, &errs))
+	require.Equal(t, 1, Main([]string{"--log-level=loud"}, nil, &out, &errs))
+	require.Contains(t, errs.String(), "--log-level")
+}
