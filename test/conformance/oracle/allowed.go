@@ -70,8 +70,13 @@ func allowed() []difference {
 		},
 		{
 			name: "HashKV at the compaction", since: "3.5", where: "section 3, HashKV at the compaction revision",
-			occurs: func(c capabilities) bool { return c.hashKV && c.compact },
+			occurs: func(capabilities) bool { return false }, // not before the gap below is closed
 			settle: settleHashAtCompaction,
+		},
+		{
+			name: "GAP: HashKV at the compaction is hashed anew", since: "3.7 answers so only after a restart", where: "section 3, HashKV at the compaction revision",
+			occurs: func(c capabilities) bool { return c.hashKV && c.compact },
+			settle: settleHashedAnew,
 		},
 	}
 }
@@ -227,13 +232,29 @@ func settleHashAtCompaction(c *circumstances, ours, theirs *Answer) bool {
 	if !ok || ours.failed() || r.Revision != c.state.compacted || c.state.atCompaction == nil {
 		return false
 	}
-	if theirs.Code != codes.OutOfRange || theirs.Text != textCompacted {
+	if theirs.Code != codes.OutOfRange || theirs.Text != textCompacted || ours.Message.(*pb.HashKVResponse).CompactRevision == r.Revision {
 		return false
 	}
 	before := proto.CloneOf(c.state.atCompaction)
 	before.Header = proto.CloneOf(ours.Message.(*pb.HashKVResponse).Header)
 	before.Header.Revision = c.state.revision
 	*theirs = Answer{Message: before}
+	return true
+}
+
+// settleHashedAnew lets us answer at the compaction as 3.7 does when it no
+// longer has the hash that it kept. 3.4 says nothing that the hash could be held
+// against.
+func settleHashedAnew(c *circumstances, ours, theirs *Answer) bool {
+	r, ok := c.request.(*pb.HashKVRequest)
+	if !ok || ours.failed() || theirs.Code != codes.OutOfRange || theirs.Text != textCompacted {
+		return false
+	}
+	res := ours.Message.(*pb.HashKVResponse)
+	if r.Revision != c.state.compacted || res.CompactRevision != r.Revision || res.Header.GetRevision() != c.state.revision {
+		return false
+	}
+	*theirs = *ours
 	return true
 }
 
