@@ -47,10 +47,10 @@ crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
 conformance: ## the official client, etcdctl and Debian's etcd 3.4 against a member
 	./test/conformance/run ./...
 
-# SEED, RESTARTS and SHRINK may be set too.
+# SEED (random unless it is given), RESTARTS and SHRINK may be set too.
 OPS ?= 20000
 oracle: ## OPS random operations, answered alike by Debian's etcd 3.4
-	OPS=$(OPS) SEED=$(SEED) RESTARTS=$(RESTARTS) SHRINK=$(SHRINK) ./test/conformance/run ./oracle -v -timeout 4h
+	OPS=$(OPS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) RESTARTS=$(RESTARTS) SHRINK=$(SHRINK) ./test/conformance/run ./oracle -v -timeout 4h
 
 PEER ?= $(shell command -v etcd)
 bench: build ## measure beside the etcd binary PEER
