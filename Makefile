@@ -50,7 +50,7 @@ conformance: ## the official client, etcdctl and Debian's etcd 3.4 against a mem
 # SEED (random unless it is given), RESTARTS and SHRINK may be set too.
 OPS ?= 20000
 oracle: ## OPS random operations, answered alike by Debian's etcd 3.4
-	OPS=$(OPS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) RESTARTS=$(RESTARTS) SHRINK=$(SHRINK) ./test/conformance/run ./oracle -v -timeout 4h
+	OPS=$(OPS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) RESTARTS=$(RESTARTS) SHRINK=$(SHRINK) ./test/conformance/run ./oracle -run TestOracle -v -timeout 4h
 
 PEER ?= $(shell command -v etcd)
 bench: build ## measure beside the etcd binary PEER

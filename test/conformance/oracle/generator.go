@@ -21,7 +21,14 @@ type Generator struct {
 	// restarts is how many operations lie, on average, between two restarts of
 	// our member; 0 for none.
 	restarts int
+	// sweeping is how long a compaction may still be under way in the background
+	// of either side.
+	sweeping int
 }
+
+// sweptAfter is the number of operations after which a compaction that was not
+// waited for has long ended.
+const sweptAfter = 100
 
 func newGenerator(seed uint64, can capabilities, s *state, restarts int) *Generator {
 	return &Generator{rng: rand.New(rand.NewPCG(seed, 0)), can: can, state: s, keys: keys(), values: values(), restarts: restarts}
@@ -55,6 +62,7 @@ func (g *Generator) Next() Operation {
 }
 
 func (g *Generator) make() []Operation {
+	g.sweeping = max(0, g.sweeping-1)
 	if g.restarts > 0 && g.rng.IntN(g.restarts) == 0 {
 		return []Operation{restart()}
 	}
@@ -69,7 +77,9 @@ func (g *Generator) make() []Operation {
 		return one(g.invalid())
 	case n < 681:
 		return one(g.large())
-	case n < 684 && g.can.compact:
+	case n < 682 && g.sweeping == 0:
+		return g.wipe()
+	case n < 685 && g.can.compact:
 		return g.compaction()
 	case n < 710 && g.can.hashKV:
 		return one(g.hashKV())
@@ -231,6 +241,31 @@ func (g *Generator) deleteRange() *pb.DeleteRangeRequest {
 	return r
 }
 
+// wipe deletes every key, and looks at hashes of an empty key space. There, and
+// only there, upstream counts whatever its sweep has not yet taken away; so the
+// compaction is waited for, and none may be under way before.
+func (g *Generator) wipe() []Operation {
+	ops := []Operation{{&pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, PrevKv: g.chance(50)}}}
+	look := func(at int64) {
+		ops = append(ops, Operation{&pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: at}})
+		if g.can.hashKV && g.comparable(at) {
+			ops = append(ops, Operation{&pb.HashKVRequest{Revision: at}})
+		}
+	}
+	last := g.state.revision // at which keys lived
+	look(0)
+	look(last)
+	if g.can.compact && g.chance(50) {
+		ops = append(ops, Operation{&pb.CompactionRequest{Revision: last + g.rng.Int64N(2), Physical: true}})
+		look(0)
+		look(last + 1)
+		ops = append(ops, Operation{g.put()})
+		look(0)
+		look(last + 1)
+	}
+	return ops
+}
+
 // leaseID is one of few leases, each of which may be there or not.
 func (g *Generator) leaseID() int64 { return 1 + g.rng.Int64N(4) }
 
@@ -256,11 +291,15 @@ func (g *Generator) compaction() []Operation {
 	if r.Revision == 0 && compacted < 0 {
 		r.Revision = -1 // a fault of 3.7's, see versions.md
 	}
+	if !r.Physical {
+		g.sweeping = sweptAfter
+	}
 	ops := []Operation{{r}}
 	if g.can.hashKV {
-		ops = []Operation{{&pb.HashKVRequest{Revision: r.Revision}}, {r}, {&pb.HashKVRequest{}}}
+		hash := Operation{&pb.HashKVRequest{Revision: r.Revision}}
+		ops = append(ops, Operation{&pb.HashKVRequest{}})
 		if r.Revision > compacted && r.Revision <= now {
-			ops = append(ops, Operation{&pb.HashKVRequest{Revision: r.Revision}})
+			ops = []Operation{hash, ops[0], ops[1], hash}
 		}
 	}
 	return ops
@@ -268,8 +307,14 @@ func (g *Generator) compaction() []Operation {
 
 func (g *Generator) hashKV() Operation {
 	r := &pb.HashKVRequest{Revision: g.readRevision()}
-	if r.Revision == g.state.compacted && g.state.atCompaction == nil {
-		r.Revision = 0 // nothing to hold the answer against
+	if !g.comparable(r.Revision) {
+		r.Revision = 0
 	}
 	return Operation{r}
+}
+
+// comparable says whether there is anything to hold a hash at a revision
+// against: 3.4 refuses the one at the compaction itself.
+func (g *Generator) comparable(revision int64) bool {
+	return revision != g.state.compacted || g.state.atCompaction != nil
 }

@@ -65,7 +65,11 @@ func (s *state) observe(op Operation, answer Answer) {
 		s.atCompaction = s.hashes[r.Revision]
 		clear(s.hashes)
 	case *pb.HashKVRequest:
-		s.hashes[r.Revision] = answer.Message.(*pb.HashKVResponse)
+		at := r.Revision
+		if at == 0 {
+			at = s.revision
+		}
+		s.hashes[at] = answer.Message.(*pb.HashKVResponse)
 	case *pb.RangeRequest, *pb.TxnRequest:
 		eachRanged(r, answer.Message, func(_ *pb.RangeRequest, res *pb.RangeResponse) {
 			for _, kv := range res.Kvs {
