@@ -24,7 +24,7 @@ func TestOracle(t *testing.T) {
 	binary, err := member.Build(t.TempDir())
 	require.NoError(t, err)
 	c := Config{
-		Ours: member.Ours(binary, "--unsafe-no-fsync"), Theirs: theirs,
+		Ours: member.Ours(binary, "--unsafe-no-fsync"), Theirs: theirs, Rows: allowed(),
 		Operations: int(setting(t, "OPS", longRun)), Seed: setting(t, "SEED", rand.Uint64()), Restarts: int(setting(t, "RESTARTS", 0)),
 	}
 	t.Logf("OPS=%d SEED=%d RESTARTS=%d", c.Operations, c.Seed, c.Restarts)

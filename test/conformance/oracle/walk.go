@@ -23,6 +23,8 @@ type Config struct {
 	// Restarts is the average number of operations between two kill -9 of our
 	// member; 0 for none.
 	Restarts int
+	// Rows is the table of allowed differences; none if it is nil.
+	Rows []difference
 }
 
 // Report is what a walk has met.
@@ -74,7 +76,7 @@ func newPair(c Config) (*pair, error) {
 	}()
 	ours, err := newSide(c.Ours)
 	theirs := <-other
-	p := &pair{ours: ours, theirs: theirs.s, rows: allowed(), state: newState()}
+	p := &pair{ours: ours, theirs: theirs.s, rows: c.Rows, state: newState()}
 	if err == nil {
 		err = theirs.err
 	}
