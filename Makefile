@@ -8,7 +8,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race fuzz sim planted crash bench budget proto lint fmt clean
+.PHONY: help build start deps test race fuzz sim planted crash conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,14 @@ planted: ## the simulator must find the bugs that are planted for it
 ROUNDS ?= 100
 crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
 	CRASH_ROUNDS=$(ROUNDS) $(GO) test ./test/crash -count=1 -v -timeout 2h
+
+conformance: ## the official client, etcdctl and Debian's etcd 3.4 against a member
+	./test/conformance/run ./...
+
+# SEED (random unless it is given), RESTARTS and SHRINK may be set too.
+OPS ?= 20000
+oracle: ## OPS random operations, answered alike by Debian's etcd 3.4
+	OPS=$(OPS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) RESTARTS=$(RESTARTS) SHRINK=$(SHRINK) ./test/conformance/run ./oracle -run TestOracle -v -timeout 4h
 
 PEER ?= $(shell command -v etcd)
 bench: KEYS ?= 100000
