@@ -27,7 +27,7 @@ func (g *Generator) Finish(do func(Operation) error) error {
 		return nil
 	}
 	for range finalCompactions {
-		for range betweenFinal {
+		for i := 0; i < betweenFinal || g.state.revision <= g.state.compacted; i++ {
 			if err := do(g.Next()); err != nil {
 				return err
 			}
