@@ -8,14 +8,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// library puts five keys whose orders by key, version, creation, modification
-// and value all differ.
+// library puts five keys whose orders by key, creation, modification and value
+// all differ.
 //
-//	key      a  b  c  d  e
-//	create   6  3  4  5  2
-//	mod      6  8  9  5  7
-//	version  1  2  3  1  2   (c and e were put again; see below)
-//	value    4  2  5  1  3
+//	key      a   b   c   d   e
+//	create   6   3   4   5   2
+//	mod      6   8  10   5   7
+//	version  1   2   3   1   2
+//	value   v4  v2  v5  v1  v3
 func library(t *testing.T) *clientv3.Client {
 	c := open(t)
 	put(t, c, "e", "x")  // 2

@@ -14,6 +14,12 @@ const (
 // spread over what is left of history, hashes there too, and the same after
 // each of some compactions.
 func (g *Generator) Finish(do func(Operation) error) error {
+	g.waits = true
+	for g.sweeping > 0 || len(g.queue) > 0 {
+		if err := do(g.Next()); err != nil {
+			return err
+		}
+	}
 	if err := g.survey(do); err != nil {
 		return err
 	}
@@ -21,11 +27,12 @@ func (g *Generator) Finish(do func(Operation) error) error {
 		return nil
 	}
 	for range finalCompactions {
-		for range betweenFinal {
+		for i := 0; i < betweenFinal || g.state.revision <= g.state.compacted; i++ {
 			if err := do(g.Next()); err != nil {
 				return err
 			}
 		}
+		g.queue = nil // of a compaction, perhaps, which would come after ours
 		low := max(1, g.state.compacted+1)
 		at := low + g.rng.Int64N(g.state.revision-low+1)
 		ops := []Operation{{&pb.CompactionRequest{Revision: at, Physical: true}}}
