@@ -1,14 +1,16 @@
 # Thin targets; what they do is in Go or in scripts/.
 
-# One setting for released and measured builds: without cgo the binaries are
-# static, and the storage engine is the same.
-export CGO_ENABLED ?= 0
+# One setting for released and measured builds. With cgo the storage engine keeps
+# its blocks outside the garbage collector's heap: a page of 500 cold keys out of
+# a million takes 6 ms, without it 20 (BenchmarkPage). It builds and passes
+# without cgo too (nocgo).
+export CGO_ENABLED ?= 1
 
 SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race fuzz sim planted crash conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim planted crash conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +29,10 @@ test: deps lint build ## the quick suite: lint, then every test
 
 race: ## every test under the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+nocgo: ## build and test without cgo
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) test -short ./...
 
 FUZZTIME ?= 15s
 fuzz: ## every fuzz target for FUZZTIME

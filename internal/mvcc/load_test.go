@@ -177,3 +177,34 @@ func BenchmarkLoad(b *testing.B) {
 		require.NoError(b, err)
 	}
 }
+
+// BenchmarkPage reads pages of 500 keys, in key order, out of a million keys
+// that were written in no order.
+func BenchmarkPage(b *testing.B) {
+	const n = 1_000_000
+	s, err := store.Open(store.Options{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer s.Close()
+	u, err := Load(s, 1, 64<<20)
+	require.NoError(b, err)
+	r := rand.New(rand.NewPCG(1, 2))
+	val := make([]byte, 256)
+	for i := range n {
+		for j := range val {
+			val[j] = byte(r.Uint32())
+		}
+		u.Put(fmt.Appendf(nil, "%016x%016x", r.Uint64(), r.Uint64()), val, 0)
+		u.End()
+		if i%1000 == 999 {
+			commit(b, s, u)
+		}
+	}
+	require.NoError(b, s.Flush())
+	view := u.Publish()
+	for b.Loop() {
+		l, err := view.List(&etcdserverpb.RangeRequest{Key: fmt.Appendf(nil, "%016x", r.Uint64()), RangeEnd: []byte{0}, Limit: 500}, 1<<20)
+		require.NoError(b, err)
+		require.NoError(b, l.Each(func([]byte) error { return nil }))
+		l.Close()
+	}
+}
