@@ -49,9 +49,6 @@ func (u *Update) Compact(revision int64) error {
 	return nil
 }
 
-// Compacted is the compacted revision, -1 for none.
-func (u *Update) Compacted() int64 { return u.compacted }
-
 // Sweep takes up to n versions that the compaction has made garbage out of the
 // index, and their records out of the store by way of b, which the caller
 // commits. It reports whether there is more to do now. It may only be called

@@ -18,8 +18,9 @@ type Change struct {
 }
 
 // Update is the keyspace in the making. It belongs to the state machine, which
-// applies any number of entries to it, each closed by End, then writes Changes
-// to the store, calls Publish once they are committed, and begins anew.
+// applies any number of entries to it, each closed by End, then has Save write
+// the changes to the store, calls Publish once they are committed, and begins
+// anew.
 //
 // Readers of published views see nothing of it.
 type Update struct {
@@ -27,8 +28,8 @@ type Update struct {
 	revision  int64 // newest closed revision
 	sub       int64 // changes of the open entry so far
 	compacted int64
-	saved     int64 // compacted as the store has it
-	changes   []Change
+	saved     int64    // compacted as the store has it
+	changes   []Change // since the last Publish, in order
 	garbage   garbage
 }
 
@@ -44,9 +45,6 @@ func (u *Update) Save(b *store.Batch) {
 		u.saved = u.compacted
 	}
 }
-
-// Changes are the versions made since the last Publish, in order.
-func (u *Update) Changes() []Change { return u.changes }
 
 // Revision is the newest revision; inside an entry that has changed something,
 // the revision it makes.
