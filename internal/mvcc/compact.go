@@ -75,7 +75,7 @@ func (u *Update) Sweep(b *store.Batch, n int) (more bool) {
 	for ; n > 0 && !g.tombstones.empty() && g.tombstones.front().version.main < c; n-- {
 		t := g.tombstones.pop()
 		b.DeleteRecord(t.version.revision(), true)
-		if it := u.keyspace.writer.get(t.key); it != nil && it.head.Load() == t.version {
+		if u.keyspace.writer.get(t.key) == t.version {
 			u.keyspace.writer.remove(t.key)
 		}
 	}

@@ -104,8 +104,8 @@ func (v *View) kept(rev int64) revisions {
 		at = min(v.Compacted, rev)
 	}
 	var keep revisions
-	v.tree.ascend("", func(e entry) bool {
-		if ver := e.item.liveAt(at); ver != nil && ver.main <= v.Compacted {
+	v.tree.ascend("", func(_ string, head *version) bool {
+		if ver := head.liveAt(at); ver != nil && ver.main <= v.Compacted {
 			keep = append(keep, ver.revision())
 		}
 		return true

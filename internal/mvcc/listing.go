@@ -180,15 +180,15 @@ func (l *Listing) walk(fn func(found) error) error {
 	}
 	var err error
 	left := l.request.Limit
-	l.view.tree.ascend(l.span.lo, func(e entry) bool {
-		if !l.span.open && e.key >= l.span.hi {
+	l.view.tree.ascend(l.span.lo, func(key string, head *version) bool {
+		if !l.span.open && key >= l.span.hi {
 			return false
 		}
-		ver := e.item.liveAt(l.revision)
+		ver := head.liveAt(l.revision)
 		if ver == nil {
 			return true
 		}
-		if err = fn(found{key: e.key, version: ver}); err != nil {
+		if err = fn(found{key: key, version: ver}); err != nil {
 			return false
 		}
 		left--

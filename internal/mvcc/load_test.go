@@ -3,6 +3,7 @@ package mvcc
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -93,6 +94,44 @@ func TestLoadedIndexIsTheWrittenOne(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// A long history is read in pieces by several goroutines.
+func TestLongHistoryIsLoadedInPieces(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	s := open(t, disk.New())
+	defer s.Close()
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(t, err)
+	for u.Revision() < loadPiece+loadPiece/4 {
+		for range 1 + r.IntN(3) {
+			key := fmt.Appendf(nil, "key/%05d", r.IntN(40_000))
+			if r.IntN(8) == 0 {
+				_, _, err := u.DeleteRange(key, nil, false)
+				require.NoError(t, err)
+			} else {
+				u.Put(key, []byte("v"), int64(r.IntN(3)))
+			}
+		}
+		u.End()
+		if u.Revision()%1000 == 0 {
+			commit(t, s, u)
+		}
+	}
+	written := commit(t, s, u)
+	again, err := Load(s, u.Revision(), 1<<20)
+	require.NoError(t, err)
+	loaded := again.Publish()
+	check(t, loaded.tree)
+	for _, rev := range []int64{2, loadPiece - 1, loadPiece, u.Revision()} {
+		var a, b []State
+		for list, v := range map[*[]State]*View{&a: written, &b: loaded} {
+			for _, f := range v.collect(newSpan([]byte{0}, []byte{0}), rev, 0) {
+				*list = append(*list, State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease()})
+			}
+		}
+		require.Equal(t, a, b, "at %d", rev)
+	}
+}
+
 // countAt counts without reading values: the view's store is closed.
 func countAt(v *View, rev int64) (int64, error) {
 	res, err := v.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: rev, CountOnly: true})
@@ -172,10 +211,22 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	rev := u.Revision()
 	require.NoError(b, s.Flush())
+	u = nil
+	before := heap()
 	for b.Loop() {
-		_, err := Load(s, rev, 1<<20)
+		u, err = Load(s, rev, 1<<20)
 		require.NoError(b, err)
 	}
+	b.ReportMetric((heap()-before)/n, "B/key")
+	runtime.KeepAlive(u)
+}
+
+// heap is what is alive on the heap, in bytes.
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
 
 // BenchmarkPage reads pages of 500 keys, in key order, out of a million keys

@@ -92,11 +92,7 @@ func (u *Update) Now() *View {
 
 // Get returns the present record of key, nil if it does not exist.
 func (u *Update) Get(key []byte) ([]byte, error) {
-	it := u.keyspace.writer.get(view(key))
-	if it == nil {
-		return nil, nil
-	}
-	v := it.head.Load()
+	v := u.keyspace.writer.get(view(key))
 	if !v.live() {
 		return nil, nil
 	}
@@ -105,41 +101,38 @@ func (u *Update) Get(key []byte) ([]byte, error) {
 
 // Exists says whether key is there, and with which lease.
 func (u *Update) Exists(key []byte) (lease int64, ok bool) {
-	it := u.keyspace.writer.get(view(key))
-	if it == nil {
+	v := u.keyspace.writer.get(view(key))
+	if !v.live() {
 		return 0, false
 	}
-	v := it.head.Load()
-	return v.lease, v.live()
+	return v.lease(), true
 }
 
 // Put writes key. The slices are copied.
 func (u *Update) Put(key, val []byte, lease int64) {
-	main := u.revision + 1
-	v := &version{main: main, create: main, count: 1, lease: lease, sub: uint32(u.sub)}
+	rev := store.Revision{Main: u.revision + 1, Sub: u.sub}
 	w := u.keyspace.writer
-	it := w.get(view(key))
+	leaf, i, known := w.root.place(view(key))
 	var old *version
-	if it != nil {
-		old = it.head.Load()
+	if known {
+		old = leaf.head(i)
 	}
+	create, count := rev.Main, int64(1)
 	if old.live() {
-		v.create, v.count = old.create, old.count+1
+		create, count = old.create, old.count+1
 	}
+	v := newVersion(rev, create, count, lease)
 	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
-	kv := appendKeyValue(b, key, v.create, v.main, v.count, val, lease)
+	kv := appendKeyValue(b, key, create, rev.Main, count, val, lease)
 	v.size = uint32(len(kv))
 	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
 	u.pushGarbage(view(key), v, old)
-	switch {
-	case it == nil:
-		it = &item{}
-		it.head.Store(v)
-		w.insert(string(key), it)
-	case old.live():
-		it.head.Store(v)
-	default:
-		it.head.Store(v)
+	if known {
+		leaf.setHead(i, v)
+	} else {
+		w.insert(view(key), v)
+	}
+	if known && !old.live() {
 		w.add(view(key), 1)
 	}
 	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, version: v})
@@ -169,9 +162,9 @@ func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records
 // delete puts a tombstone on a live key.
 func (u *Update) delete(key string, old *version) {
 	w := u.keyspace.writer
-	v := &version{main: u.revision + 1, sub: uint32(u.sub)}
+	v := newVersion(store.Revision{Main: u.revision + 1, Sub: u.sub}, 0, 0, 0)
 	u.pushGarbage(key, v, old)
-	w.get(key).head.Store(v)
+	w.set(key, v)
 	w.add(key, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
 	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, version: v})

@@ -90,11 +90,7 @@ func (v *View) small(r *etcdserverpb.RangeRequest) bool {
 	}
 	s := newSpan(r.Key, r.RangeEnd)
 	if !s.ranged {
-		it := v.tree.get(s.lo)
-		if it == nil {
-			return true
-		}
-		ver := it.liveAt(rev)
+		ver := v.tree.get(s.lo).liveAt(rev)
 		return ver == nil || ver.size <= maxInlineBytes
 	}
 	if rev != v.Revision {
@@ -109,15 +105,15 @@ func (v *View) small(r *etcdserverpb.RangeRequest) bool {
 	}
 	var visited, live, size int64
 	fits := true
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
 		if visited++; visited > maxInlineVisits {
 			fits = false
 			return false
 		}
-		ver := e.item.liveAt(rev)
+		ver := head.liveAt(rev)
 		if ver == nil {
 			return true
 		}
@@ -177,7 +173,7 @@ func (s State) Record() ([]byte, error) { return s.keyspace.load(s.version) }
 // fn returns false or an error.
 func (v *View) Each(key, end []byte, fn func(State) (bool, error)) error {
 	for _, f := range v.collect(newSpan(key, end), v.Revision, 0) {
-		s := State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease, version: f.version, keyspace: v.keyspace}
+		s := State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease(), version: f.version, keyspace: v.keyspace}
 		if more, err := fn(s); err != nil || !more {
 			return errors.Join(v.fresh(0), err)
 		}
@@ -269,11 +265,7 @@ func (v *View) read(r *etcdserverpb.RangeRequest, load loader) (Result, bool, er
 
 // readOne is the request that outnumbers all others: one key.
 func (v *View) readOne(r *etcdserverpb.RangeRequest, rev int64, load loader) (Result, bool, error) {
-	it := v.tree.get(view(r.Key))
-	if it == nil {
-		return Result{}, true, nil
-	}
-	ver := it.liveAt(rev)
+	ver := v.tree.get(view(r.Key)).liveAt(rev)
 	if ver == nil {
 		return Result{}, true, nil
 	}
@@ -295,20 +287,18 @@ func (v *View) readOne(r *etcdserverpb.RangeRequest, rev int64, load loader) (Re
 // them (0 for all).
 func (v *View) collect(s span, rev int64, most int) []found {
 	if !s.ranged {
-		if it := v.tree.get(s.lo); it != nil {
-			if ver := it.liveAt(rev); ver != nil {
-				return []found{{key: s.lo, version: ver}}
-			}
+		if ver := v.tree.get(s.lo).liveAt(rev); ver != nil {
+			return []found{{key: s.lo, version: ver}}
 		}
 		return nil
 	}
 	var list []found
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
-		if ver := e.item.liveAt(rev); ver != nil {
-			list = append(list, found{key: e.key, version: ver})
+		if ver := head.liveAt(rev); ver != nil {
+			list = append(list, found{key: key, version: ver})
 		}
 		return most == 0 || len(list) < most
 	})
@@ -325,11 +315,11 @@ func (v *View) count(s span, rev int64) int {
 		return v.tree.count(s)
 	}
 	n := 0
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
-		if e.item.liveAt(rev) != nil {
+		if head.liveAt(rev) != nil {
 			n++
 		}
 		return true
@@ -369,7 +359,7 @@ func stripValues(list []found, loaded bool) {
 		f := &list[i]
 		lease := int64(0)
 		if loaded {
-			lease = f.version.lease
+			lease = f.version.lease()
 		}
 		b := make([]byte, 0, len(f.key)+maxKeyValueOverhead)
 		f.kv = appendKeyValue(b, f.key, f.version.create, f.version.main, f.version.count, "", lease)
