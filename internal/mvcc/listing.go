@@ -200,28 +200,65 @@ func (l *Listing) walk(fn func(found) error) error {
 // Each reads the records, in the order of the answer. They are shared and must
 // not be changed. It stops at the first error of fn, or at one of the store.
 func (l *Listing) Each(fn func(record []byte) error) error {
+	p := portion{keyspace: l.view.keyspace, fn: fn}
 	give := func(f found) error {
 		if f.kv == nil && l.request.KeysOnly {
 			list := [1]found{f}
 			stripValues(list[:], false)
 			f.kv = list[0].kv
 		}
-		if f.kv == nil {
-			kv, err := l.view.keyspace.loadOnce(f.version)
-			if err != nil {
-				return err
-			}
-			f.kv = kv
-		}
-		return fn(f.kv)
+		return p.add(f)
 	}
 	if l.walked {
-		return l.walk(give)
+		if err := l.walk(give); err != nil {
+			return err
+		}
+		return p.flush()
 	}
 	for _, f := range l.list {
 		if err := give(f); err != nil {
 			return err
 		}
 	}
+	return p.flush()
+}
+
+// Bounds of a portion.
+const (
+	portionKeys  = 512
+	portionBytes = 256 << 10
+)
+
+// portion is a part of a long list whose records are read together: those that
+// are not cached lie in the store in the order of their revisions.
+type portion struct {
+	keyspace *Keyspace
+	fn       func(record []byte) error
+	list     []found
+	bytes    int
+}
+
+func (p *portion) add(f found) error {
+	p.list = append(p.list, f)
+	if f.kv == nil {
+		p.bytes += int(f.version.size)
+	}
+	if len(p.list) < portionKeys && p.bytes < portionBytes {
+		return nil
+	}
+	return p.flush()
+}
+
+func (p *portion) flush() error {
+	if err := p.keyspace.loadMany(p.list); err != nil {
+		return err
+	}
+	for _, f := range p.list {
+		if err := p.fn(f.kv); err != nil {
+			return err
+		}
+	}
+	clear(p.list)
+	p.list, p.bytes = p.list[:0], 0
 	return nil
 }

@@ -45,7 +45,7 @@ type Options struct {
 
 const (
 	defaultMemTableBytes = 16 << 20
-	defaultCacheBytes    = 16 << 20
+	defaultCacheBytes    = 32 << 20
 
 	// memTableStop is how many full memtables may add up before the engine stalls writes: one that is written, one that is flushed,
 	// and two that a slow disk may owe.
