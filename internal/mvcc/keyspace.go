@@ -21,6 +21,7 @@ type Keyspace struct {
 	// read.
 	sweeping atomic.Int64
 	pins     pins
+	hashes   hashes
 }
 
 // compactedMeta is the store's record of the compaction: 8 bytes, big-endian.
@@ -45,8 +46,13 @@ func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 		u.compacted = int64(binary.BigEndian.Uint64(meta))
 	}
 	u.saved = u.compacted
+	k.sweeping.Store(never)
 	if err := u.readIndex(); err != nil {
 		return nil, err
+	}
+	u.inUse -= u.garbage.compact(u.compacted)
+	if u.garbage.due(u.compacted) { // of a sweep that was cut short
+		u.garbage.compactions = append(u.garbage.compactions, compaction{revision: u.compacted})
 	}
 	return u, nil
 }

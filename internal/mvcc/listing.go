@@ -17,35 +17,40 @@ const maxPins = 64
 type pins struct {
 	mu struct {
 		sync.Mutex
-		at map[*Listing]int64
+		at map[*pin]struct{}
 	}
 }
 
-func (p *pins) add(l *Listing, revision int64) bool {
+// pin is one reader's hold.
+type pin struct{ revision int64 }
+
+// add returns nil if too many readers hold a revision.
+func (p *pins) add(revision int64) *pin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.mu.at) >= maxPins {
-		return false
+		return nil
 	}
 	if p.mu.at == nil {
-		p.mu.at = map[*Listing]int64{}
+		p.mu.at = map[*pin]struct{}{}
 	}
-	p.mu.at[l] = revision
-	return true
+	one := &pin{revision}
+	p.mu.at[one] = struct{}{}
+	return one
 }
 
-func (p *pins) remove(l *Listing) {
+func (p *pins) remove(one *pin) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.mu.at, l)
+	delete(p.mu.at, one)
 }
 
 // below lowers c to the oldest pin.
 func (p *pins) below(c int64) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, revision := range p.mu.at {
-		c = min(c, revision)
+	for one := range p.mu.at {
+		c = min(c, one.revision)
 	}
 	return c
 }
@@ -62,6 +67,7 @@ type Listing struct {
 	Size int
 
 	view     *View
+	pin      *pin
 	request  *etcdserverpb.RangeRequest
 	revision int64
 	span     span
@@ -87,7 +93,7 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 		return nil, err
 	}
 	l := &Listing{view: v, request: r, revision: rev, span: newSpan(r.Key, r.RangeEnd)}
-	if !v.keyspace.pins.add(l, rev) {
+	if l.pin = v.keyspace.pins.add(rev); l.pin == nil {
 		return nil, errs.TooManyRequests
 	}
 	// A sweep that began before the pin was set may have passed it.
@@ -103,7 +109,7 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 }
 
 // Close lets go of the revision.
-func (l *Listing) Close() { l.view.keyspace.pins.remove(l) }
+func (l *Listing) Close() { l.view.keyspace.pins.remove(l.pin) }
 
 // measure finds count and size.
 func (l *Listing) measure(budget int) error {

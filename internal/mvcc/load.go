@@ -42,8 +42,7 @@ func (u *Update) readIndex() error {
 	if err != nil {
 		return err
 	}
-	var replaced []*version
-	var tombstones []tombstone
+	var garbage []loaded // what push must hear of
 	b := builder{w: u.keyspace.writer}
 	var key string
 	var newest *version
@@ -52,26 +51,22 @@ func (u *Update) readIndex() error {
 		switch {
 		case newest != nil && l.key == key:
 			v.older.Store(newest)
-			replaced = append(replaced, v)
 		case newest != nil:
 			b.push(key, newest)
 		}
 		key, newest = l.key, v
-		if !v.live() {
-			tombstones = append(tombstones, tombstone{strings.Clone(l.key), v})
+		if !v.live() || v.older.Load() != nil {
+			garbage = append(garbage, l)
 		}
+		u.inUse += recordBytes(key, v)
 	}
 	if newest != nil {
 		b.push(key, newest)
 	}
 	b.finish()
-	slices.SortFunc(replaced, compareRevisions)
-	slices.SortFunc(tombstones, func(a, b tombstone) int { return compareRevisions(a.version, b.version) })
-	for _, v := range replaced {
-		u.garbage.replaced.push(v)
-	}
-	for _, t := range tombstones {
-		u.garbage.tombstones.push(t)
+	slices.SortFunc(garbage, func(a, b loaded) int { return compareRevisions(a.version, b.version) })
+	for _, l := range garbage {
+		u.garbage.push(l.key, l.version, l.version.older.Load())
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type Update struct {
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
 	garbage   garbage
+	inUse     int64 // bytes of the records that no compaction has made garbage
 }
 
 // Save writes what the store does not have yet into b, whose commit must come
@@ -76,12 +77,14 @@ func (u *Update) Publish() *View {
 	}
 	clear(u.changes)
 	u.changes = u.changes[:0]
-	return u.view(u.keyspace.writer.publish(u.revision))
+	t := u.keyspace.writer.publish(u.revision)
+	u.expectHashes(t)
+	return u.view(t)
 }
 
 // view is the update as a view over t.
 func (u *Update) view(t tree) *View {
-	return &View{Revision: t.revision, Compacted: u.compacted, keyspace: u.keyspace, tree: t}
+	return &View{Revision: t.revision, Compacted: u.compacted, InUse: u.inUse, keyspace: u.keyspace, tree: t}
 }
 
 // Now is the update as a view, its open entry's changes included. It holds
@@ -126,7 +129,8 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	kv := appendKeyValue(b, key, create, rev.Main, count, val, lease)
 	v.size = uint32(len(kv))
 	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
-	u.pushGarbage(view(key), v, old)
+	u.inUse += recordBytes(view(key), v)
+	u.hang(view(key), v, old)
 	if known {
 		leaf.setHead(i, v)
 	} else {
@@ -137,6 +141,12 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	}
 	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, version: v})
 	u.sub++
+}
+
+// hang puts v, which nobody else knows yet, on top of old.
+func (u *Update) hang(key string, v, old *version) {
+	v.older.Store(old)
+	u.garbage.push(key, v, old)
 }
 
 // DeleteRange deletes the keys of a range and says how many there were. With
@@ -163,7 +173,8 @@ func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records
 func (u *Update) delete(key string, old *version) {
 	w := u.keyspace.writer
 	v := newVersion(store.Revision{Main: u.revision + 1, Sub: u.sub}, 0, 0, 0)
-	u.pushGarbage(key, v, old)
+	u.inUse += recordBytes(key, v)
+	u.hang(key, v, old)
 	w.set(key, v)
 	w.add(key, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)

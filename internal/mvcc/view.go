@@ -20,6 +20,9 @@ type View struct {
 	// Compacted is the revision below which history is gone; -1 if none was
 	// ever given up.
 	Compacted int64
+	// InUse is the bytes of all records that are not compacted, those that are not
+	// swept yet left out. It is the same on every member.
+	InUse int64
 
 	keyspace *Keyspace
 	tree     tree

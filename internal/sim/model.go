@@ -21,8 +21,10 @@ type Model struct {
 	// Index is the last entry that was applied, Revision the newest revision.
 	Index               uint64
 	Revision, Compacted int64
-	keys                map[string][]version
-	entries             map[uint64]string // what stood where
+	// Before is the compacted revision before the last compaction.
+	Before  int64
+	keys    map[string][]version
+	entries map[uint64]string // what stood where
 }
 
 // version is a version of a key; its place among the changes of its revision
@@ -34,7 +36,7 @@ type version struct {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, keys: map[string][]version{}, entries: map[uint64]string{}}
+	return &Model{Revision: 1, Compacted: -1, Before: -1, keys: map[string][]version{}, entries: map[uint64]string{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -74,7 +76,7 @@ func (m *Model) request(data []byte) error {
 		t.delete(r.DeleteRange)
 	case r.Compaction != nil:
 		if c := r.Compaction.Revision; c > m.Compacted && c <= m.Revision {
-			m.Compacted = c
+			m.Before, m.Compacted = m.Compacted, c
 		}
 	case r.Txn != nil:
 		path := t.choose(r.Txn)
@@ -262,9 +264,9 @@ func (m *Model) At(revision int64) []*mvccpb.KeyValue {
 }
 
 // Hash is the hash of the keyspace at a revision, by the letter of its
-// definition: over the records that a finished compaction has left, in the order
-// of their revisions.
-func (m *Model) Hash(revision int64) uint32 {
+// definition: over the records that a finished compaction at compacted has left,
+// in the order of their revisions.
+func (m *Model) Hash(compacted, revision int64) uint32 {
 	type record struct {
 		version
 		kept bool
@@ -272,9 +274,9 @@ func (m *Model) Hash(revision int64) uint32 {
 	var left []record
 	anyKept := false
 	for _, vs := range m.keys {
-		atC, atR := newest(vs, m.Compacted), newest(vs, revision)
+		atC, atR := newest(vs, compacted), newest(vs, revision)
 		for i, v := range vs {
-			gone := v.ModRevision <= m.Compacted && (i != atC || v.Version == 0 && v.ModRevision != m.Compacted)
+			gone := v.ModRevision <= compacted && (i != atC || v.Version == 0 && v.ModRevision != compacted)
 			kept := i == atR && v.Version > 0
 			anyKept = anyKept || kept
 			if !gone && v.ModRevision <= revision {
@@ -290,7 +292,7 @@ func (m *Model) Hash(revision int64) uint32 {
 	})
 	data := []byte("key")
 	for _, r := range left {
-		if r.ModRevision <= m.Compacted && anyKept && !r.kept || r.ModRevision == m.Compacted && r.Version == 0 {
+		if r.ModRevision <= compacted && anyKept && !r.kept || r.ModRevision == compacted && r.Version == 0 {
 			continue
 		}
 		data = binary.BigEndian.AppendUint64(data, uint64(r.ModRevision))
