@@ -56,6 +56,9 @@ func (u *Update) Revision() int64 {
 	return u.revision
 }
 
+// InUse is View.InUse, the open entry's changes included.
+func (u *Update) InUse() int64 { return u.inUse }
+
 // End closes an entry: whatever it changed is one revision. It returns the
 // revision that holds after it.
 func (u *Update) End() int64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -121,7 +122,7 @@ func (r *run) start() error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if r.machine, err = machine.New(r.data.Store, keys); err != nil {
+	if r.machine, err = machine.New(r.data.Store, keys, 0); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	node, err := raft.New(raft.Config{
@@ -169,6 +170,16 @@ func (r *run) verify() error {
 	}
 	if view.Keys.Compacted != r.model.Compacted {
 		return fmt.Errorf("the member is compacted at %d, the model at %d", view.Keys.Compacted, r.model.Compacted)
+	}
+	if got, want := view.Keys.InUse, r.model.InUse(); got != want {
+		return fmt.Errorf("%d bytes are in use, and must be %d", got, want)
+	}
+	raised := map[[2]uint64]bool{}
+	for _, a := range view.Members.Alarms {
+		raised[[2]uint64{a.MemberID, uint64(a.Type)}] = true
+	}
+	if !maps.Equal(raised, r.model.Alarms) {
+		return fmt.Errorf("the alarms are %v, and must be %v", raised, r.model.Alarms)
 	}
 	if c := r.model.Compacted; c > 1 {
 		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
