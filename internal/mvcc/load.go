@@ -35,7 +35,7 @@ func (a loaded) compare(b loaded) int {
 
 func compareRevisions(a, b *version) int { return a.revision().Compare(b.revision()) }
 
-// readIndex makes the index from the records: they are read in the order of
+// readIndex makes the index from the entries of the records: they are read in the order of
 // their revisions, sorted by key, chained, and the tree is built in one go.
 func (u *Update) readIndex() error {
 	lists, err := u.readVersions()
@@ -75,7 +75,7 @@ func (u *Update) readIndex() error {
 // that read the index.
 const loadPiece = 1 << 16
 
-// readVersions reads all records, on as many goroutines as there are processors
+// readVersions reads all entries, on as many goroutines as there are processors
 // where there are many, and returns sorted lists of them.
 func (u *Update) readVersions() ([][]loaded, error) {
 	pieces := u.revision/loadPiece + 1
@@ -113,37 +113,30 @@ func (u *Update) readVersions() ([][]loaded, error) {
 // keySlab is how many bytes of keys share an allocation while the index is read.
 const keySlab = 64 << 10
 
-// indexReader gathers what stands in records about their versions.
+// indexReader gathers what stands in entries about their versions.
 type indexReader struct {
 	store *store.Store
 	all   []loaded
 	keys  []byte
 }
 
-// read reads the records from ≤ revision < to.
+// read reads the entries from ≤ revision < to. Values are not touched.
 func (r *indexReader) read(from, to store.Revision) error {
-	records := r.store.Records(from, to)
-	defer records.Close()
-	for records.Next() {
-		rev := records.Revision()
-		record, err := records.Value()
+	entries := r.store.Entries(from, to)
+	defer entries.Close()
+	for entries.Next() {
+		rev := entries.Revision()
+		entry, err := entries.Value()
 		if err != nil {
 			return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
 		}
-		kv, err := decodeKeyValue(record)
+		key, v, err := decodeEntry(entry, rev, entries.Tombstone())
 		if err != nil {
 			return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
 		}
-		var v *version
-		if records.Tombstone() {
-			v = newVersion(rev, 0, 0, 0)
-		} else {
-			v = newVersion(rev, kv.create, kv.count, kv.lease)
-			v.size = uint32(len(record))
-		}
-		r.all = append(r.all, loaded{prefix: keyPrefix(kv.key), key: r.keep(kv.key), version: v})
+		r.all = append(r.all, loaded{prefix: keyPrefix(key), key: r.keep(key), version: v})
 	}
-	if err := records.Close(); err != nil {
+	if err := entries.Close(); err != nil {
 		return fmt.Errorf("mvcc: read the index: %w", err)
 	}
 	return nil

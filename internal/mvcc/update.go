@@ -14,6 +14,7 @@ type Change struct {
 	// with the key alone. It is shared and never changed.
 	Record []byte
 
+	key     string
 	version *version
 }
 
@@ -31,7 +32,8 @@ type Update struct {
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
 	garbage   garbage
-	inUse     int64 // bytes of the records that no compaction has made garbage
+	entry     []byte // for Save
+	inUse     int64  // bytes of the records that no compaction has made garbage
 }
 
 // Save writes what the store does not have yet into b, whose commit must come
@@ -40,6 +42,8 @@ func (u *Update) Save(b *store.Batch) {
 	for i := range u.changes {
 		c := &u.changes[i]
 		b.SetRecord(c.Revision, c.Tombstone, c.Record)
+		u.entry = appendEntry(u.entry[:0], c.key, c.version)
+		b.SetEntry(c.Revision, c.Tombstone, u.entry)
 	}
 	if u.compacted != u.saved {
 		b.SetMeta(compactedMeta, binary.BigEndian.AppendUint64(nil, uint64(u.compacted)))
@@ -131,7 +135,8 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
 	kv := appendKeyValue(b, key, create, rev.Main, count, val, lease)
 	v.size = uint32(len(kv))
-	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
+	at := fieldSize(len(key)) - len(key) // where the key lies in the record
+	v.cached.Store(&value{kv: kv})       // not in the cache's queue, so it stays until Publish
 	u.inUse += recordBytes(view(key), v)
 	u.hang(view(key), v, old)
 	if known {
@@ -142,7 +147,7 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	if known && !old.live() {
 		w.add(view(key), 1)
 	}
-	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, version: v})
+	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, key: view(kv[at : at+len(key)]), version: v})
 	u.sub++
 }
 
@@ -181,6 +186,6 @@ func (u *Update) delete(key string, old *version) {
 	w.set(key, v)
 	w.add(key, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
-	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, version: v})
+	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, key: view(record[len(record)-len(key):]), version: v})
 	u.sub++
 }

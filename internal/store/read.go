@@ -115,7 +115,7 @@ func (c *Cursor) Close() error {
 	return c.err
 }
 
-// Records is a Cursor over records.
+// Records is a Cursor over records or their entries.
 type Records struct {
 	Cursor
 	revision  Revision
@@ -129,6 +129,15 @@ func (r *reader) Records(from, to Revision) *Records {
 		end = appendRecordKey(nil, to, false)
 	}
 	return &Records{Cursor: r.cursor(appendRecordKey(nil, from, false), end, false)}
+}
+
+// Entries returns a cursor over the entries of the records from ≤ revision < to, likewise.
+func (r *reader) Entries(from, to Revision) *Records {
+	end := []byte{entryPrefix + 1}
+	if to != (Revision{}) {
+		end = appendEntryKey(nil, to, false)
+	}
+	return &Records{Cursor: r.cursor(appendEntryKey(nil, from, false), end, false)}
 }
 
 // Next moves to the next record.
