@@ -97,8 +97,9 @@ func (u *Update) readVersions() ([][]loaded, error) {
 				}
 				errs[i] = r.read(store.Revision{Main: piece * loadPiece}, to)
 			}
-			slices.SortFunc(r.all, loaded.compare)
-			lists[i] = r.all
+			lists[i] = slices.Concat(r.pieces...)
+			r.pieces = nil
+			slices.SortFunc(lists[i], loaded.compare)
 		})
 	}
 	readers.Wait()
@@ -115,15 +116,16 @@ const keySlab = 64 << 10
 
 // indexReader gathers what stands in entries about their versions.
 type indexReader struct {
-	store *store.Store
-	all   []loaded
-	keys  []byte
+	store  *store.Store
+	pieces [][]loaded // one for each call of read
+	keys   []byte
 }
 
 // read reads the entries from ≤ revision < to. Values are not touched.
 func (r *indexReader) read(from, to store.Revision) error {
 	entries := r.store.Entries(from, to)
 	defer entries.Close()
+	var piece []loaded
 	for entries.Next() {
 		rev := entries.Revision()
 		entry, err := entries.Value()
@@ -134,8 +136,9 @@ func (r *indexReader) read(from, to store.Revision) error {
 		if err != nil {
 			return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
 		}
-		r.all = append(r.all, loaded{prefix: keyPrefix(key), key: r.keep(key), version: v})
+		piece = append(piece, loaded{prefix: keyPrefix(key), key: r.keep(key), version: v})
 	}
+	r.pieces = append(r.pieces, piece)
 	if err := entries.Close(); err != nil {
 		return fmt.Errorf("mvcc: read the index: %w", err)
 	}
