@@ -50,6 +50,7 @@ func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 	if err := u.readIndex(); err != nil {
 		return nil, err
 	}
+	u.epochs = epochs{floor: u.revision, kept: keptEpochs}
 	u.inUse -= u.garbage.compact(u.compacted)
 	if u.garbage.due(u.compacted) { // of a sweep that was cut short
 		u.garbage.compactions = append(u.garbage.compactions, compaction{revision: u.compacted})

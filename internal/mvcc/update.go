@@ -32,6 +32,7 @@ type Update struct {
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
 	garbage   garbage
+	epochs    epochs
 	entry     []byte // for Save
 	inUse     int64  // bytes of the records that no compaction has made garbage
 }
@@ -91,7 +92,7 @@ func (u *Update) Publish() *View {
 
 // view is the update as a view over t.
 func (u *Update) view(t tree) *View {
-	return &View{Revision: t.revision, Compacted: u.compacted, InUse: u.inUse, keyspace: u.keyspace, tree: t}
+	return &View{Revision: t.revision, Compacted: u.compacted, InUse: u.inUse, keyspace: u.keyspace, tree: t, epochs: u.epochs}
 }
 
 // Now is the update as a view, its open entry's changes included. It holds
@@ -147,6 +148,9 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	if known && !old.live() {
 		w.add(view(key), 1)
 	}
+	if !old.live() {
+		u.epochs.add(view(key), v.main, 1)
+	}
 	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, key: view(kv[at : at+len(key)]), version: v})
 	u.sub++
 }
@@ -185,6 +189,7 @@ func (u *Update) delete(key string, old *version) {
 	u.hang(key, v, old)
 	w.set(key, v)
 	w.add(key, -1)
+	u.epochs.add(key, v.main, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
 	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, key: view(record[len(record)-len(key):]), version: v})
 	u.sub++

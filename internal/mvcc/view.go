@@ -26,6 +26,7 @@ type View struct {
 
 	keyspace *Keyspace
 	tree     tree
+	epochs   epochs // up to the tree's revision
 }
 
 // Keys is the number of live keys.
@@ -308,14 +309,17 @@ func (v *View) collect(s span, rev int64, most int) []found {
 	return list
 }
 
-// count counts the live keys of span at rev: from the tree's sums at the
-// newest revision, by a walk at an older one.
+// count counts the live keys of span at rev: from the tree's sums, less what has
+// changed since; by a walk where that is too long ago.
 func (v *View) count(s span, rev int64) int {
-	if rev == v.tree.revision || !s.ranged {
-		if !s.ranged {
-			return len(v.collect(s, rev, 0))
-		}
+	if !s.ranged {
+		return len(v.collect(s, rev, 0))
+	}
+	if rev == v.tree.revision {
 		return v.tree.count(s)
+	}
+	if net, ok := v.epochs.since(s, rev); ok {
+		return v.tree.count(s) - net
 	}
 	n := 0
 	v.tree.ascend(s.lo, func(key string, head *version) bool {
@@ -423,6 +427,9 @@ type span struct {
 	ranged bool // more than the one key lo
 	open   bool // no upper end
 }
+
+// has says whether key is in a ranged span.
+func (s *span) has(key string) bool { return key >= s.lo && (s.open || key < s.hi) }
 
 // newSpan reads key and range_end. The strings alias the slices, so a span
 // lives no longer than its request.
