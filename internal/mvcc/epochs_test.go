@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/internal/sim/disk"
 )
 
@@ -68,4 +69,45 @@ func TestCountsAtPastRevisions(t *testing.T) {
 	view = commit(t, s, again)
 	require.Equal(t, walk(view, all, view.Revision-1), view.count(all, view.Revision-1))
 	require.Equal(t, walk(view, all, 9), view.count(all, 9))
+}
+
+// However many readers hold a revision, small ones need none; and one that is not
+// pinned says so when the sweep has passed it.
+func TestListingsWithoutAPin(t *testing.T) {
+	s := open(t, disk.New())
+	defer s.Close()
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(t, err)
+	u.Put([]byte("k"), []byte("1"), 0)
+	u.End()
+	view := commit(t, s, u)
+	var held []*Listing
+	for range maxPins {
+		l, err := view.List(everything(0), 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, l.Pin())
+		held = append(held, l)
+	}
+	l, err := view.List(everything(0), 1<<20)
+	require.NoError(t, err)
+	require.ErrorIs(t, l.Pin(), errs.TooManyRequests)
+	l.Close()
+	l, err = view.List(everything(0), 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, l.Each(func([]byte) error { return nil }))
+	for _, h := range held {
+		h.Close()
+	}
+	u.Put([]byte("k"), []byte("2"), 0)
+	u.End()
+	commit(t, s, u)
+	require.NoError(t, u.Compact(u.Revision()))
+	commit(t, s, u)
+	b := s.NewBatch()
+	sweep(t, u, b)
+	require.NoError(t, b.Commit())
+	require.ErrorIs(t, l.Each(func([]byte) error { return nil }), ErrStale)
+	_, err = view.List(everything(0), 1<<20)
+	require.ErrorIs(t, err, ErrStale)
+	l.Close()
 }

@@ -56,8 +56,8 @@ func (p *pins) below(c int64) int64 {
 }
 
 // Listing is the answer to a range request of which the size is known and the
-// records are not read yet. It pins its revision: Close lets go of it, and must
-// be called soon.
+// records are not read yet. One that takes longer to read than a moment is to Pin
+// its revision. Close must be called.
 type Listing struct {
 	// Count and More are as in Result.
 	Count int64
@@ -93,23 +93,33 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 		return nil, err
 	}
 	l := &Listing{view: v, request: r, revision: rev, span: newSpan(r.Key, r.RangeEnd)}
-	if l.pin = v.keyspace.pins.add(rev); l.pin == nil {
-		return nil, errs.TooManyRequests
-	}
-	// A sweep that began before the pin was set may have passed it.
-	err = v.fresh(r.Revision)
-	if err == nil {
-		err = l.measure(budget)
+	err = l.measure(budget)
+	if stale := v.fresh(r.Revision); stale != nil {
+		return nil, stale
 	}
 	if err != nil {
-		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-// Close lets go of the revision.
-func (l *Listing) Close() { l.view.keyspace.pins.remove(l.pin) }
+// Pin holds the sweep up, so that what was listed stays until Close. Errors:
+// errs.TooManyRequests where too many hold it up already; errs.Compacted or
+// ErrStale where it has gone too far by now.
+func (l *Listing) Pin() error {
+	if l.pin = l.view.keyspace.pins.add(l.revision); l.pin == nil {
+		return errs.TooManyRequests
+	}
+	// A sweep that began before the pin was set may have passed it.
+	return l.view.fresh(l.request.Revision)
+}
+
+// Close lets go of the revision, if it is pinned.
+func (l *Listing) Close() {
+	if l.pin != nil {
+		l.view.keyspace.pins.remove(l.pin)
+	}
+}
 
 // measure finds count and size.
 func (l *Listing) measure(budget int) error {
@@ -204,8 +214,20 @@ func (l *Listing) walk(fn func(found) error) error {
 }
 
 // Each reads the records, in the order of the answer. They are shared and must
-// not be changed. It stops at the first error of fn, or at one of the store.
+// not be changed. It stops at the first error of fn, or at one of the store. Where
+// the revision is not pinned it may end with errs.Compacted or ErrStale, and then
+// what it has given is worth nothing.
 func (l *Listing) Each(fn func(record []byte) error) error {
+	err := l.each(fn)
+	if l.pin == nil {
+		if stale := l.view.fresh(l.request.Revision); stale != nil {
+			return stale
+		}
+	}
+	return err
+}
+
+func (l *Listing) each(fn func(record []byte) error) error {
 	p := portion{keyspace: l.view.keyspace, fn: fn}
 	give := func(f found) error {
 		if f.kv == nil && l.request.KeysOnly {

@@ -40,7 +40,8 @@ func tooLarge(size int) error {
 
 // answerRange answers a range of any size. A small one is built in memory; a
 // large one is sent piece by piece as the peer takes it, from a pinned revision,
-// and never held whole.
+// and never held whole. Readers who are slow can use up the pins, and keep only
+// each other's kind waiting.
 func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 	err := s.inView(func(view *mvcc.View) error {
 		l, err := view.List(r, listBudget)
@@ -54,6 +55,10 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 			l.Close()
 			return tooLarge(size)
 		case size > wholeReply:
+			if err := l.Pin(); err != nil {
+				l.Close()
+				return err
+			}
 			s.streamRange(c, reply, l, size)
 			return nil
 		}

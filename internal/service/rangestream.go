@@ -58,6 +58,9 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 		return err
 	}
 	defer l.Close()
+	if err := l.Pin(); err != nil {
+		return err
+	}
 	w := newWatchdog(stream.Reset)
 	defer w.stop()
 	var part []byte // the fields of a RangeResponse
