@@ -15,6 +15,7 @@ import (
 // that is not named may not exist.
 var plan = map[string][]string{
 	"cmd/etcd":          {"server"},
+	"client":            {},
 	"server":            {"*"},
 	"internal/web":      {"internal/service"},
 	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
