@@ -102,8 +102,11 @@ func (c *Client) callOn(ctx context.Context, conn *grpc.ClientConn, m method, re
 func (c *Client) repeat(ctx context.Context, m method, attempt func(token string) error) error {
 	pause, logins := firstPause, 0
 	for {
-		token := c.auth.current()
+		token, began := c.auth.current(), time.Now()
 		err := attempt(token)
+		if e := c.logger.Check(zap.DebugLevel, "call"); e != nil {
+			e.Write(zap.String("method", m.path), zap.Duration("took", time.Since(began)), zap.Error(err))
+		}
 		switch {
 		case err == nil:
 			return nil

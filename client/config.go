@@ -59,8 +59,8 @@ type Config struct {
 
 	// DialOptions are added to those that the Client makes.
 	DialOptions []grpc.DialOption
-	// Logger hears of calls that are sent again and of failures to connect;
-	// nil for nobody.
+	// Logger hears of calls that are sent again and, at the level of debugging,
+	// of every call; nil for nobody.
 	Logger *zap.Logger
 }
 

@@ -15,7 +15,11 @@ import (
 // that is not named may not exist.
 var plan = map[string][]string{
 	"cmd/etcd":          {"server"},
+	"cmd/etcdctl":       {"internal/ctl"},
+	"cmd/etcdutl":       {"internal/utl"},
 	"client":            {},
+	"internal/ctl":      {"client"},
+	"internal/utl":      {},
 	"server":            {"*"},
 	"internal/web":      {"internal/service"},
 	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
