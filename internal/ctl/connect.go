@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -65,7 +66,7 @@ func (t *tool) config(ctx context.Context) (client.Config, error) {
 func (t *tool) endpoints(ctx context.Context) ([]string, error) {
 	g := &t.global
 	if g.discoverySRV != "" {
-		return discover(ctx, g.discoverySRV, g.discoverySRVName, g.insecureDiscovery)
+		return discover(ctx, net.DefaultResolver, g.discoverySRV, g.discoverySRVName, g.insecureDiscovery)
 	}
 	var all []string
 	for _, e := range g.endpoints {

@@ -10,7 +10,7 @@ import (
 
 // discover finds endpoints by the SRV records of a domain: those with TLS, and
 // those without too if insecure.
-func discover(ctx context.Context, domain, name string, insecure bool) ([]string, error) {
+func discover(ctx context.Context, resolver *net.Resolver, domain, name string, insecure bool) ([]string, error) {
 	services := []struct{ service, scheme string }{{"etcd-client-ssl", "https"}, {"etcd-client", "http"}}
 	if !insecure {
 		services = services[:1]
@@ -21,7 +21,7 @@ func discover(ctx context.Context, domain, name string, insecure bool) ([]string
 		if name != "" {
 			s.service += "-" + name
 		}
-		_, records, err := net.DefaultResolver.LookupSRV(ctx, s.service, "tcp", domain)
+		_, records, err := resolver.LookupSRV(ctx, s.service, "tcp", domain)
 		if err != nil {
 			failures = append(failures, err)
 			continue
