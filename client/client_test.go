@@ -149,9 +149,10 @@ func TestTLS(t *testing.T) {
 		_, err := c.Put(within(t, 10*time.Second), "k", "v")
 		require.NoError(t, err, e)
 	}
+	// That the server wants a certificate is not always heard: it hangs up.
 	for want, config := range map[string]Config{
 		"certificate signed by unknown authority":      {Endpoints: []string{"https://" + f.address}},
-		"certificate required":                         {Endpoints: []string{f.address}, TLS: &tls.Config{RootCAs: pool}},
+		"context deadline exceeded: ":                  {Endpoints: []string{f.address}, TLS: &tls.Config{RootCAs: pool}},
 		"x509: certificate is not valid for any names": {Endpoints: []string{f.address}, TLS: &tls.Config{RootCAs: pool, ServerName: "other"}},
 	} {
 		c := connectTo(t, config)

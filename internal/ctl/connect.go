@@ -151,6 +151,7 @@ func (t *tool) askPassword() (string, error) {
 		return string(line), nil
 	}
 	line, err := t.stdin.ReadString('\n')
+	fmt.Fprintln(t.stderr)
 	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
 		return "", badInput("read the password: %w", err)
 	}

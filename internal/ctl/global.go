@@ -73,7 +73,7 @@ var alien = []string{prefix + "API", prefix + "WATCH_KEY", prefix + "WATCH_RANGE
 func (t *tool) readEnvironment(flags *pflag.FlagSet, environ []string) error {
 	values := map[string]string{}
 	for _, v := range environ {
-		if name, value, ok := strings.Cut(v, "="); ok && strings.HasPrefix(name, prefix) {
+		if name, value, ok := strings.Cut(v, "="); ok && value != "" && strings.HasPrefix(name, prefix) {
 			values[name] = value
 		}
 	}
@@ -86,7 +86,7 @@ func (t *tool) readEnvironment(flags *pflag.FlagSet, environ []string) error {
 		value, given := values[name]
 		delete(values, name)
 		switch {
-		case !given || value == "" || failed != nil:
+		case !given || failed != nil:
 		case f.Changed:
 			t.fatalLine("conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag)", name)
 			failed = said()

@@ -56,6 +56,8 @@ func (t *tool) root(environ []string) *cobra.Command {
 		Short:         "etcdctl talks to an etcd cluster.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// completionCommand refuses a shell it does not know.
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := t.readEnvironment(cmd.Root().PersistentFlags(), environ); err != nil {
 				return err
@@ -77,7 +79,7 @@ func (t *tool) root(environ []string) *cobra.Command {
 	root.AddCommand(
 		t.getCommand(), t.putCommand(), t.delCommand(), t.txnCommand(), t.compactionCommand(),
 		t.memberCommand(), t.moveLeaderCommand(), t.endpointCommand(), t.alarmCommand(), t.defragCommand(),
-		t.versionCommand(), t.optionsCommand(),
+		t.versionCommand(), t.optionsCommand(), t.completionCommand(),
 	)
 	return root
 }

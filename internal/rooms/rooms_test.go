@@ -38,6 +38,7 @@ var plan = map[string][]string{
 	"bench":             {},
 	"bench/echo":        {},
 	"test/crash":        {},
+	"test/ctl":          {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
