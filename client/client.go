@@ -84,7 +84,7 @@ func (c *Client) connect(endpoints []endpoint) (*grpc.ClientConn, error) {
 			PermitWithoutStream: c.config.PermitWithoutStream,
 		}))
 	}
-	conn, err := grpc.NewClient(scheme+":///"+endpoints[0].address, append(options, c.config.DialOptions...)...)
+	conn, err := grpc.NewClient(scheme+":///members", append(options, c.config.DialOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}

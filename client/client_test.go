@@ -57,6 +57,7 @@ func TestConfigIsChecked(t *testing.T) {
 		`endpoint "http://host": host:port expected`:       {Endpoints: []string{"http://host"}},
 		`endpoint ":1": host:port expected`:                {Endpoints: []string{":1"}},
 		`endpoint "h:1/path": host:port expected`:          {Endpoints: []string{"h:1/path"}},
+		`endpoint "http://u@h:1": host:port expected`:      {Endpoints: []string{"http://u@h:1"}},
 		`endpoint "ftp://h:1": the scheme is none of http`: {Endpoints: []string{"ftp://h:1"}},
 		`endpoint "unix://": no path`:                      {Endpoints: []string{"unix://"}},
 		`one speaks TLS, the other does not`:               {Endpoints: []string{"http://h:1", "https://h:2"}},

@@ -46,7 +46,7 @@ func parseEndpoint(text string, secure bool) (endpoint, error) {
 		return e, nil
 	}
 	host, port, err := net.SplitHostPort(e.address)
-	if err != nil || host == "" || port == "" || strings.ContainsAny(port, "/?#@") {
+	if err != nil || host == "" || port == "" || strings.ContainsAny(e.address, "/?#@ ") {
 		return e, fmt.Errorf("client: endpoint %q: host:port expected", text)
 	}
 	e.authority = e.address

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,15 +213,33 @@ func TestNobodyListens(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// rawServer speaks HTTP/2 to one connection after the other: it has reset every
-// stream but those in answered, counted from 1 over all connections, and
-// reports how many it saw.
-func rawServer(t *testing.T, code http2.ErrCode, answered int) (address string, seen func() int) {
+// refusal is what a raw server does with a request, instead of answering it. It
+// says whether the connection goes on.
+type refusal func(fr *http2.Framer, stream uint32) bool
+
+func reset(code http2.ErrCode) refusal {
+	return func(fr *http2.Framer, stream uint32) bool {
+		fr.WriteRSTStream(stream, code)
+		return true
+	}
+}
+
+// goAway says which stream was the last that it looked at, and hangs up.
+func goAway(last func(stream uint32) uint32) refusal {
+	return func(fr *http2.Framer, stream uint32) bool {
+		fr.WriteGoAway(last(stream), http2.ErrCodeNo, nil)
+		return false
+	}
+}
+
+// rawServer speaks HTTP/2 to one connection after the other. It refuses the
+// first request, answers the others with FailedPrecondition "looked at", and
+// reports how many it has got.
+func rawServer(t *testing.T, refuse refusal) (address string, seen func() int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	count := make(chan int, 1)
-	count <- 0
+	var count atomic.Int32
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -228,24 +248,27 @@ func rawServer(t *testing.T, code http2.ErrCode, answered int) (address string, 
 			if err != nil {
 				return
 			}
-			serveRaw(conn, code, answered, count)
+			serveRaw(conn, func(fr *http2.Framer, stream uint32) bool {
+				if count.Add(1) == 1 {
+					return refuse(fr, stream)
+				}
+				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: trailersOnly(), EndHeaders: true, EndStream: true})
+				return true
+			})
 		}
 	}()
 	t.Cleanup(func() {
 		l.Close()
 		<-done
 	})
-	return l.Addr().String(), func() int {
-		n := <-count
-		count <- n
-		return n
-	}
+	return l.Addr().String(), func() int { return int(count.Load()) }
 }
 
-func serveRaw(conn net.Conn, code http2.ErrCode, answered int, count chan int) {
+// serveRaw calls request when one is complete, until that is false.
+func serveRaw(conn net.Conn, request func(fr *http2.Framer, stream uint32) bool) {
 	defer conn.Close()
 	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := conn.Read(preface); err != nil {
+	if _, err := io.ReadFull(conn, preface); err != nil {
 		return
 	}
 	fr := http2.NewFramer(conn, conn)
@@ -267,15 +290,8 @@ func serveRaw(conn net.Conn, code http2.ErrCode, answered int, count chan int) {
 				fr.WritePing(true, f.Data)
 			}
 		case *http2.DataFrame:
-			if !f.StreamEnded() {
-				continue
-			}
-			n := <-count + 1
-			count <- n
-			if n == answered {
-				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: trailersOnly(), EndHeaders: true, EndStream: true})
-			} else {
-				fr.WriteRSTStream(f.StreamID, code)
+			if f.StreamEnded() && !request(fr, f.StreamID) {
+				return
 			}
 		}
 	}
@@ -303,18 +319,32 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestARefusedStreamIsRepeated(t *testing.T) {
-	address, seen := rawServer(t, http2.ErrCodeRefusedStream, 2)
-	c := connectTo(t, Config{Endpoints: []string{address}})
-	_, err := c.Put(within(t, 20*time.Second), "k", "v")
-	require.ErrorContains(t, err, "looked at")
-	require.Equal(t, 2, seen())
+func TestWhatThePeerDidNotLookAtIsRepeated(t *testing.T) {
+	for name, refuse := range map[string]refusal{
+		"REFUSED_STREAM":                      reset(http2.ErrCodeRefusedStream),
+		"GOAWAY that names an earlier stream": goAway(func(stream uint32) uint32 { return 0 }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, seen := rawServer(t, refuse)
+			c := connectTo(t, Config{Endpoints: []string{address}})
+			_, err := c.Put(within(t, 20*time.Second), "k", "v")
+			require.ErrorContains(t, err, "looked at")
+			require.Equal(t, 2, seen())
+		})
+	}
 }
 
-func TestAResetStreamIsNotRepeated(t *testing.T) {
-	for _, code := range []http2.ErrCode{http2.ErrCodeNo, http2.ErrCodeInternal, http2.ErrCodeCancel, http2.ErrCodeEnhanceYourCalm} {
-		t.Run(code.String(), func(t *testing.T) {
-			address, seen := rawServer(t, code, 2)
+func TestWhatThePeerMayHaveLookedAtIsNotRepeated(t *testing.T) {
+	for name, refuse := range map[string]refusal{
+		"NO_ERROR":                         reset(http2.ErrCodeNo),
+		"INTERNAL_ERROR":                   reset(http2.ErrCodeInternal),
+		"CANCEL":                           reset(http2.ErrCodeCancel),
+		"ENHANCE_YOUR_CALM":                reset(http2.ErrCodeEnhanceYourCalm),
+		"GOAWAY that names this stream":    goAway(func(stream uint32) uint32 { return stream }),
+		"GOAWAY that names a later stream": goAway(func(uint32) uint32 { return 1<<31 - 1 }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, seen := rawServer(t, refuse)
 			c := connectTo(t, Config{Endpoints: []string{address}})
 			_, err := c.Put(within(t, 20*time.Second), "k", "v")
 			require.Error(t, err)

@@ -139,6 +139,9 @@ func (t *tool) credentials() (user, password string, err error) {
 	return user, password, err
 }
 
+// maxPassword bounds a password that is asked for.
+const maxPassword = 1 << 10
+
 // askPassword reads a line, unseen where stdin is a terminal.
 func (t *tool) askPassword() (string, error) {
 	fmt.Fprint(t.stderr, "Password: ")
@@ -150,12 +153,12 @@ func (t *tool) askPassword() (string, error) {
 		}
 		return string(line), nil
 	}
-	line, err := t.stdin.ReadString('\n')
+	line, err := t.readLine(maxPassword)
 	fmt.Fprintln(t.stderr)
 	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
 		return "", badInput("read the password: %w", err)
 	}
-	return strings.TrimRight(line, "\r\n"), nil
+	return line, nil
 }
 
 // run runs do with a client, within the limit of a short command.

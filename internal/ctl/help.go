@@ -41,12 +41,29 @@ func usage(cmd *cobra.Command) error {
 	return nil
 }
 
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Describe a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("unknown command %q for %q", rest[0], of.CommandPath())
+			}
+			if err != nil {
+				return &usageError{of.CommandPath(), err}
+			}
+			return of.Help()
+		},
+	}
+}
+
 // listed are the commands that do something below cmd.
 func listed(cmd *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, c := range cmd.Commands() {
 		switch {
-		case !c.IsAvailableCommand() && c.Name() != "help":
+		case !c.IsAvailableCommand():
 		case c.HasAvailableSubCommands():
 			all = append(all, listed(c)...)
 		default:

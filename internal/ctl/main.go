@@ -74,6 +74,7 @@ func (t *tool) root(environ []string) *cobra.Command {
 	root.SetErr(t.stderr)
 	root.SetUsageFunc(usage)
 	root.SetHelpFunc(help)
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), err} })
 	t.global.register(root.PersistentFlags())
 	root.AddCommand(
@@ -100,8 +101,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	return g
 }
 
-// The statuses that etcdctl exits with. exitSilent is exitError where all has
-// been said.
+// The statuses that etcdctl exits with.
 const (
 	exitError      = 1
 	exitConnection = 2

@@ -71,15 +71,9 @@ func (p *putFlags) op(args []string, stdin func() (string, error)) (client.Op, e
 	return client.OpPut(args[0], value, options...), nil
 }
 
-// defaultMaxRequest is what a client sends at most where nothing else is said.
-const defaultMaxRequest = 2 << 20
-
 // readValue reads all of stdin, no more than a request may have.
 func (t *tool) readValue() (string, error) {
-	limit := t.global.maxRequestBytes
-	if limit <= 0 {
-		limit = defaultMaxRequest
-	}
+	limit := t.requestLimit()
 	value, err := io.ReadAll(io.LimitReader(t.stdin, int64(limit)+1))
 	if err != nil {
 		return "", badInput("read the value from stdin: %w", err)

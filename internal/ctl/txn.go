@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -74,19 +73,21 @@ func ops(list []txnOp) []client.Op {
 	return all
 }
 
-// maxTxnLine bounds a line of a transaction.
-const maxTxnLine = 4 << 20
+// writtenLonger is how much longer the text of a transaction may be than its
+// request: a byte may be written as \x00, and flags take no room there.
+const writtenLonger = 8
 
 // readTxn reads the three parts of a transaction.
 func (t *tool) readTxn(interactive bool) (*txnText, error) {
 	text := &txnText{}
+	left := writtenLonger * t.requestLimit()
 	ask := func(what string) {
 		if interactive {
 			fmt.Fprintln(t.stdout, what)
 		}
 	}
 	ask("compares:")
-	err := t.readPart(func(line string) error {
+	err := t.readPart(&left, func(line string) error {
 		c, err := parseCompare(line)
 		text.compares = append(text.compares, c)
 		return err
@@ -95,19 +96,19 @@ func (t *tool) readTxn(interactive bool) (*txnText, error) {
 		return nil, err
 	}
 	ask("success requests (get, put, del):")
-	if text.success, err = t.readOps(); err != nil {
+	if text.success, err = t.readOps(&left); err != nil {
 		return nil, err
 	}
 	ask("failure requests (get, put, del):")
-	if text.failure, err = t.readOps(); err != nil {
+	if text.failure, err = t.readOps(&left); err != nil {
 		return nil, err
 	}
 	return text, nil
 }
 
-func (t *tool) readOps() ([]txnOp, error) {
+func (t *tool) readOps(left *int) ([]txnOp, error) {
 	var all []txnOp
-	err := t.readPart(func(line string) error {
+	err := t.readPart(left, func(line string) error {
 		o, err := parseTxnOp(line)
 		all = append(all, o)
 		return err
@@ -115,36 +116,20 @@ func (t *tool) readOps() ([]txnOp, error) {
 	return all, err
 }
 
-// readPart reads lines up to an empty one.
-func (t *tool) readPart(take func(line string) error) error {
+// readPart reads lines up to an empty one, of at most *left bytes.
+func (t *tool) readPart(left *int, take func(line string) error) error {
 	for {
-		line, err := t.readLine()
+		line, err := t.readLine(*left)
 		if err != nil {
 			return &failure{exitInput, err}
 		}
+		*left -= len(line) + 1
+		line = strings.TrimSpace(line)
 		if line == "" {
 			return nil
 		}
 		if err := take(line); err != nil {
 			return err
-		}
-	}
-}
-
-// readLine reads a line without the white space around it. A last line without
-// its newline is no line.
-func (t *tool) readLine() (string, error) {
-	var line []byte
-	for {
-		part, err := t.stdin.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case err == nil:
-			return strings.TrimSpace(string(line)), nil
-		case len(line) > maxTxnLine:
-			return "", fmt.Errorf("a line of the transaction is longer than %d bytes", maxTxnLine)
-		case !errors.Is(err, errLineGoesOn):
-			return "", err
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"bufio"
 	"errors"
 	"strconv"
 	"strings"
@@ -9,9 +8,6 @@ import (
 
 	"etcd.alt/client"
 )
-
-// errLineGoesOn is what a reader says of a line longer than its buffer.
-var errLineGoesOn = bufio.ErrBufferFull
 
 // parseCompare reads a comparison: target("key") op "value". Key and value may
 // be quoted as in Go.

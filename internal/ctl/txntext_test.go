@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -107,13 +108,36 @@ func TestOperationsAreRead(t *testing.T) {
 	}
 }
 
-func TestLongLinesAreBounded(t *testing.T) {
-	run := &tool{stdin: bufio.NewReader(strings.NewReader(strings.Repeat("x", 2*maxTxnLine)))}
-	_, err := run.readTxn(false)
-	require.ErrorContains(t, err, "a line of the transaction is longer than")
-	long := `put k "` + strings.Repeat("x", 1<<20) + `"`
-	run = &tool{stdin: bufio.NewReader(strings.NewReader("\n" + long + "\n\n\n"))}
-	text, err := run.readTxn(false)
+func TestTransactionsAreBounded(t *testing.T) {
+	read := func(text string) (*txnText, error) {
+		run := &tool{stdin: bufio.NewReader(strings.NewReader(text))}
+		return run.readTxn(false)
+	}
+	for _, endless := range []string{strings.Repeat("x", 20<<20), strings.Repeat("ver(k) = 0\n", 2<<20)} {
+		_, err := read(endless)
+		require.ErrorContains(t, err, "bytes on stdin")
+		require.Equal(t, exitInput, err.(*failure).status)
+	}
+	text, err := read("\nput k \"" + strings.Repeat("x", 1<<20) + "\"\n\n\n")
 	require.NoError(t, err)
 	require.Len(t, text.success, 1)
+}
+
+// FuzzTxnText: whatever is quoted comes back as it was, and nothing panics.
+func FuzzTxnText(f *testing.F) {
+	f.Add("k", "v")
+	f.Add("a \"b\" )", "\x00\xff")
+	f.Add(`lease("k") = 1f`, `put 'a' "b`)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		got, err := parseCompare(fmt.Sprintf("value(%q) = %q", a, b))
+		require.NoError(t, err)
+		require.Equal(t, client.Compare(client.Value(a), "=", b), got)
+		args, err := splitArguments(fmt.Sprintf("put %q %q", a, b))
+		require.NoError(t, err)
+		require.Equal(t, []string{"put", a, b}, args)
+		parseCompare(a)
+		if a = strings.TrimSpace(a); a != "" {
+			parseTxnOp(a)
+		}
+	})
 }

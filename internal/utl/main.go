@@ -3,7 +3,6 @@ package utl
 import (
 	"fmt"
 	"io"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -35,8 +34,7 @@ func root(stdout io.Writer) *cobra.Command {
 		Short: "Print the version of etcdutl",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(stdout, "etcdutl version: %s\nAPI version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
-				version.Server, version.API, version.GitSHA, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(stdout, version.Tool("etcdutl"))
 			return err
 		},
 	})
