@@ -71,29 +71,40 @@ func outgoing(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "client-api-version", version.API, "token", token)
 }
 
+// message is a pointer to an R that is a message.
+type message[R any] interface {
+	*R
+	proto.Message
+}
+
 // call makes an RPC on any endpoint.
-func (c *Client) call(ctx context.Context, m method, req, res proto.Message) error {
-	return c.callOn(ctx, c.conn, m, req, res)
+func call[R any, M message[R]](ctx context.Context, c *Client, m method, req proto.Message) (*R, error) {
+	return callOn[R, M](ctx, c, c.conn, m, req)
 }
 
 // callAt makes an RPC on one endpoint, over a connection of its own.
-func (c *Client) callAt(ctx context.Context, at string, m method, req, res proto.Message) error {
+func callAt[R any, M message[R]](ctx context.Context, c *Client, at string, m method, req proto.Message) (*R, error) {
 	endpoints, err := parseEndpoints([]string{at}, c.config.TLS)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn, err := c.connect(endpoints)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
-	return c.callOn(ctx, conn, m, req, res)
+	return callOn[R, M](ctx, c, conn, m, req)
 }
 
-func (c *Client) callOn(ctx context.Context, conn *grpc.ClientConn, m method, req, res proto.Message) error {
-	return c.repeat(ctx, m, func(token string) error {
-		return translate(ctx, conn.Invoke(outgoing(ctx, token), m.path, req, res))
+func callOn[R any, M message[R]](ctx context.Context, c *Client, conn *grpc.ClientConn, m method, req proto.Message) (*R, error) {
+	res := new(R)
+	err := c.repeat(ctx, m, func(token string) error {
+		return translate(ctx, conn.Invoke(outgoing(ctx, token), m.path, req, M(res)))
 	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
 }
 
 // repeat runs attempts, each with the token of its time, until one succeeds,

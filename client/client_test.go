@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -217,6 +219,41 @@ func TestAUserLogsInAgain(t *testing.T) {
 	}
 	require.Equal(t, 3, f.count(methodAuthenticate))
 	require.Equal(t, 8, f.count(methodPut), "six, and two that were refused")
+}
+
+// TestOneLoginForAllThatWereRefused has every token become invalid at once, as
+// when a member restarts.
+func TestOneLoginForAllThatWereRefused(t *testing.T) {
+	var mu sync.Mutex
+	valid, made := "", 0
+	f := startFake(t, func(c *received) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case c.method == methodAuthenticate.path:
+			made++
+			valid = fmt.Sprint("token ", made)
+			return c.stream.SendMsg(&etcdserverpb.AuthenticateResponse{Token: valid})
+		case c.token() != valid:
+			return answer(errs.InvalidAuthToken.Code(), errs.InvalidAuthToken.Error())
+		}
+		return put(1)(c)
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}, Username: "root", Password: "pw"})
+	mu.Lock()
+	valid = "none"
+	mu.Unlock()
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			for range 10 {
+				_, err := c.Put(within(t, 10*time.Second), "k", "v")
+				assert.NoError(t, err)
+			}
+		})
+	}
+	calls.Wait()
+	require.Equal(t, 2, f.count(methodAuthenticate))
 }
 
 func TestLoginsAreBounded(t *testing.T) {

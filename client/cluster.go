@@ -23,11 +23,7 @@ func (c *Client) MemberList(ctx context.Context, options ...OpOption) (*MemberLi
 	if op.err != nil {
 		return nil, op.err
 	}
-	res := &MemberListResponse{}
-	if err := c.call(ctx, methodMemberList, &etcdserverpb.MemberListRequest{Linearizable: !op.has(optSerializable)}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MemberListResponse](ctx, c, methodMemberList, &etcdserverpb.MemberListRequest{Linearizable: !op.has(optSerializable)})
 }
 
 // MemberAdd adds a voting member that is to be reached at peerURLs, and to be
@@ -42,36 +38,20 @@ func (c *Client) MemberAddAsLearner(ctx context.Context, peerURLs []string) (*Me
 }
 
 func (c *Client) memberAdd(ctx context.Context, peerURLs []string, learner bool) (*MemberAddResponse, error) {
-	res := &MemberAddResponse{}
-	if err := c.call(ctx, methodMemberAdd, &etcdserverpb.MemberAddRequest{PeerURLs: peerURLs, IsLearner: learner}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MemberAddResponse](ctx, c, methodMemberAdd, &etcdserverpb.MemberAddRequest{PeerURLs: peerURLs, IsLearner: learner})
 }
 
 // MemberRemove removes a member for good: its id never comes back.
 func (c *Client) MemberRemove(ctx context.Context, id uint64) (*MemberRemoveResponse, error) {
-	res := &MemberRemoveResponse{}
-	if err := c.call(ctx, methodMemberRemove, &etcdserverpb.MemberRemoveRequest{ID: id}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MemberRemoveResponse](ctx, c, methodMemberRemove, &etcdserverpb.MemberRemoveRequest{ID: id})
 }
 
 // MemberUpdate changes the URLs at which the others reach a member.
 func (c *Client) MemberUpdate(ctx context.Context, id uint64, peerURLs []string) (*MemberUpdateResponse, error) {
-	res := &MemberUpdateResponse{}
-	if err := c.call(ctx, methodMemberUpdate, &etcdserverpb.MemberUpdateRequest{ID: id, PeerURLs: peerURLs}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MemberUpdateResponse](ctx, c, methodMemberUpdate, &etcdserverpb.MemberUpdateRequest{ID: id, PeerURLs: peerURLs})
 }
 
 // MemberPromote gives a learner its vote.
 func (c *Client) MemberPromote(ctx context.Context, id uint64) (*MemberPromoteResponse, error) {
-	res := &MemberPromoteResponse{}
-	if err := c.call(ctx, methodMemberPromote, &etcdserverpb.MemberPromoteRequest{ID: id}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MemberPromoteResponse](ctx, c, methodMemberPromote, &etcdserverpb.MemberPromoteRequest{ID: id})
 }

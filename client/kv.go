@@ -55,33 +55,23 @@ func (c *Client) Do(ctx context.Context, op Op) (OpResponse, error) {
 	if err := op.Err(); err != nil {
 		return OpResponse{}, err
 	}
+	var res OpResponse
 	var err error
 	switch op.kind {
 	case kindGet:
-		res := &GetResponse{}
-		if err = c.call(ctx, methodRange, op.toRange(), res); err == nil {
-			return OpResponse{Get: res}, nil
-		}
+		res.Get, err = call[GetResponse](ctx, c, methodRange, op.toRange())
 	case kindPut:
-		res := &PutResponse{}
-		if err = c.call(ctx, methodPut, op.toPut(), res); err == nil {
-			return OpResponse{Put: res}, nil
-		}
+		res.Put, err = call[PutResponse](ctx, c, methodPut, op.toPut())
 	case kindDelete:
-		res := &DeleteResponse{}
-		if err = c.call(ctx, methodDeleteRange, op.toDelete(), res); err == nil {
-			return OpResponse{Delete: res}, nil
-		}
+		res.Delete, err = call[DeleteResponse](ctx, c, methodDeleteRange, op.toDelete())
 	case kindTxn:
-		m, res := methodTxn, &TxnResponse{}
+		m := methodTxn
 		if op.reads() {
 			m = methodReadTxn
 		}
-		if err = c.call(ctx, m, op.toTxn(), res); err == nil {
-			return OpResponse{Txn: res}, nil
-		}
+		res.Txn, err = call[TxnResponse](ctx, c, m, op.toTxn())
 	}
-	return OpResponse{}, err
+	return res, err
 }
 
 // CompactOption changes a compaction.
@@ -98,11 +88,7 @@ func (c *Client) Compact(ctx context.Context, rev int64, options ...CompactOptio
 	for _, o := range options {
 		o(req)
 	}
-	res := &CompactResponse{}
-	if err := c.call(ctx, methodCompact, req, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[CompactResponse](ctx, c, methodCompact, req)
 }
 
 // GetStream is Get in parts, so that a long list needs no memory in one piece;

@@ -26,61 +26,37 @@ const (
 
 // AlarmList returns the active alarms of all members.
 func (c *Client) AlarmList(ctx context.Context) (*AlarmResponse, error) {
-	res := &AlarmResponse{}
-	if err := c.call(ctx, methodAlarmList, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_GET}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[AlarmResponse](ctx, c, methodAlarmList, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_GET})
 }
 
 // AlarmDisarm ends one alarm, which AlarmList has returned. An alarm that is
 // not active is not an error: the answer names none then.
 func (c *Client) AlarmDisarm(ctx context.Context, alarm *AlarmMember) (*AlarmResponse, error) {
 	req := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_DEACTIVATE, MemberID: alarm.MemberID, Alarm: alarm.Alarm}
-	res := &AlarmResponse{}
-	if err := c.call(ctx, methodAlarmDisarm, req, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[AlarmResponse](ctx, c, methodAlarmDisarm, req)
 }
 
 // Status returns the state of the member at an endpoint, which need not be one
 // of the Client's.
 func (c *Client) Status(ctx context.Context, endpoint string) (*StatusResponse, error) {
-	res := &StatusResponse{}
-	if err := c.callAt(ctx, endpoint, methodStatus, &etcdserverpb.StatusRequest{}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return callAt[StatusResponse](ctx, c, endpoint, methodStatus, &etcdserverpb.StatusRequest{})
 }
 
 // HashKV returns the hash of all keys of the member at an endpoint, up to a
 // revision; 0 is now. Members have the same hash at the same revision and
 // compaction.
 func (c *Client) HashKV(ctx context.Context, endpoint string, rev int64) (*HashKVResponse, error) {
-	res := &HashKVResponse{}
-	if err := c.callAt(ctx, endpoint, methodHashKV, &etcdserverpb.HashKVRequest{Revision: rev}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return callAt[HashKVResponse](ctx, c, endpoint, methodHashKV, &etcdserverpb.HashKVRequest{Revision: rev})
 }
 
 // Defragment has the member at an endpoint give back space it does not use.
 func (c *Client) Defragment(ctx context.Context, endpoint string) (*DefragmentResponse, error) {
-	res := &DefragmentResponse{}
-	if err := c.callAt(ctx, endpoint, methodDefragment, &etcdserverpb.DefragmentRequest{}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return callAt[DefragmentResponse](ctx, c, endpoint, methodDefragment, &etcdserverpb.DefragmentRequest{})
 }
 
 // MoveLeader has the leader hand over to a member. Only the leader takes it, so
 // the Client must have no endpoint but the leader's; any other answers
 // errs.NotLeader.
 func (c *Client) MoveLeader(ctx context.Context, to uint64) (*MoveLeaderResponse, error) {
-	res := &MoveLeaderResponse{}
-	if err := c.call(ctx, methodMoveLeader, &etcdserverpb.MoveLeaderRequest{TargetID: to}, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return call[MoveLeaderResponse](ctx, c, methodMoveLeader, &etcdserverpb.MoveLeaderRequest{TargetID: to})
 }

@@ -67,11 +67,7 @@ func (t *tool) shownMemberList(r *client.MemberListResponse) shown {
 		return all
 	}
 	return shown{
-		simple: func(w io.Writer) {
-			for _, row := range rows() {
-				fmt.Fprintln(w, strings.Join(row, ", "))
-			}
-		},
+		simple: func(w io.Writer) { writeRows(w, rows()) },
 		table: func() table {
 			return table{[]string{"ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"}, rows()}
 		},

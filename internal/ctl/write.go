@@ -34,6 +34,13 @@ func (t *tool) writePair(w io.Writer, kv *client.KeyValue) {
 	fmt.Fprintf(w, "%s\n%s\n", t.bytesText(kv.Key), t.bytesText(kv.Value))
 }
 
+// writeRows writes the rows of a table as simple output has them.
+func writeRows(w io.Writer, rows [][]string) {
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, ", "))
+	}
+}
+
 // fieldHeader writes a header as fields; nothing if there is none.
 func (t *tool) fieldHeader(w io.Writer, h *client.ResponseHeader) {
 	if h == nil {
