@@ -51,6 +51,8 @@ func samples(t *tool) map[string]shown {
 		"txn":      t.shownTxn(txn, &txnText{}),
 		"members":  t.shownMemberList(&client.MemberListResponse{Header: header(0), Members: members}),
 		"add":      t.shownMemberAdd("l2", &client.MemberAddResponse{Header: header(0), Member: members[1], Members: members}),
+		"leased":   t.shownGet(&client.GetResponse{Kvs: []*client.KeyValue{{Key: []byte("k"), Lease: -31}}}, false),
+		"voter":    t.shownMemberAdd("l2", &client.MemberAddResponse{Header: header(0), Member: members[0], Members: members[:1]}),
 		"remove":   t.shownMembers(0xc749e269383469, "removed from", header(0), members[:1], &client.MemberRemoveResponse{}),
 		"health":   t.shownHealth([]health{{"E", true, "4.578888ms", ""}, {"E2", false, "1.003s", "context deadline exceeded"}}),
 		"status":   t.shownStatus([]asked[*client.StatusResponse]{{"E", status, nil}}),
@@ -168,6 +170,31 @@ ETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.0.1:24390"
 ETCD_INITIAL_CLUSTER_STATE="existing"
 `},
 		{"add", "json", false, `{"header":{` + ids + `,"raft_term":2},"member":{"ID":17926378078548276329,"peerURLs":["http://127.0.0.1:24390"],"isLearner":true},"members":[{"ID":13049071153751544597,"name":"n1","peerURLs":["http://127.0.0.1:24380"],"clientURLs":["http://127.0.0.1:24379"]},{"ID":17926378078548276329,"peerURLs":["http://127.0.0.1:24390"],"isLearner":true}]}` + "\n"},
+		{"voter", "simple", false, `Member b5179d13d0285315 added to cluster 534a021c215e0774
+
+ETCD_NAME="l2"
+ETCD_INITIAL_CLUSTER="l2=http://127.0.0.1:24380"
+ETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.0.1:24380"
+ETCD_INITIAL_CLUSTER_STATE="existing"
+`},
+		{"leased", "fields", false, `"Key" : "k"
+"CreateRevision" : 0
+"ModRevision" : 0
+"Version" : 0
+"Value" : ""
+"Lease" : -31
+"More" : false
+"Count" : 0
+`},
+		{"leased", "fields", true, `"Key" : "k"
+"CreateRevision" : 0
+"ModRevision" : 0
+"Version" : 0
+"Value" : ""
+"Lease" : -1f
+"More" : false
+"Count" : 0
+`},
 		{"remove", "simple", false, "Member   c749e269383469 removed from cluster 534a021c215e0774\n"},
 		{"health", "json", false, `[{"endpoint":"E","health":true,"took":"4.578888ms"},{"endpoint":"E2","health":false,"took":"1.003s","error":"context deadline exceeded"}]` + "\n"},
 		{"health", "fields", false, `"Endpoint" : "E"

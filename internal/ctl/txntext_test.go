@@ -110,15 +110,15 @@ func TestOperationsAreRead(t *testing.T) {
 
 func TestTransactionsAreBounded(t *testing.T) {
 	read := func(text string) (*txnText, error) {
-		run := &tool{stdin: bufio.NewReader(strings.NewReader(text))}
+		run := &tool{stdin: bufio.NewReader(strings.NewReader(text)), global: globalFlags{maxRequestBytes: 10_000}}
 		return run.readTxn(false)
 	}
-	for _, endless := range []string{strings.Repeat("x", 20<<20), strings.Repeat("ver(k) = 0\n", 2<<20)} {
+	for _, endless := range []string{strings.Repeat("x", 100_000), strings.Repeat("ver(k) = 0\n", 10_000)} {
 		_, err := read(endless)
 		require.ErrorContains(t, err, "bytes on stdin")
 		require.Equal(t, exitInput, err.(*failure).status)
 	}
-	text, err := read("\nput k \"" + strings.Repeat("x", 1<<20) + "\"\n\n\n")
+	text, err := read("\nput k \"" + strings.Repeat("x", 50_000) + "\"\n\n\n")
 	require.NoError(t, err)
 	require.Len(t, text.success, 1)
 }

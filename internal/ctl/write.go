@@ -60,7 +60,11 @@ func (t *tool) fieldPair(w io.Writer, prefix string, kv *client.KeyValue) {
 	fmt.Fprintf(w, "\"%sModRevision\" : %d\n", prefix, kv.ModRevision)
 	fmt.Fprintf(w, "\"%sVersion\" : %d\n", prefix, kv.Version)
 	fmt.Fprintf(w, "\"%sValue\" : %q\n", prefix, kv.Value)
-	fmt.Fprintf(w, "\"%sLease\" : %s\n", prefix, t.idText(uint64(kv.Lease)))
+	lease := "%d"
+	if t.global.hex {
+		lease = "%x"
+	}
+	fmt.Fprintf(w, "\"%sLease\" : "+lease+"\n", prefix, kv.Lease)
 }
 
 // size is a number of bytes with an SI unit, two digits below ten of it.
