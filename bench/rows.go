@@ -189,6 +189,7 @@ func (b *suite) manyKeys(ctx context.Context) (results, error) {
 			return getOne(ctx, conn, &etcdserverpb.RangeRequest{Key: key(pick(turn, i, b.keys))})
 		}),
 	}, servers))
+	res.Figures = append(res.Figures, b.strain(ctx, servers[0])...)
 	clean, killed := b.turns, b.kills
 	var recovered []figure
 	for _, s := range servers {

@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"etcd.alt/internal/compactor"
+	"etcd.alt/internal/machine"
 )
 
 // Config is what a member is started with. Default gives its defaults and Parse
@@ -38,6 +41,10 @@ type Config struct {
 	KeepAliveInterval    time.Duration
 	KeepAliveTimeout     time.Duration
 	CacheBytes           int64
+	QuotaBytes           int64 // 0 means 2 GiB, less than that none
+
+	AutoCompactionMode      string
+	AutoCompactionRetention string
 
 	LogLevel   string
 	LogFormat  string
@@ -76,6 +83,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "grpc-keepalive-min-time", help: "a client that pings more often is cut off", value: (*duration)(&c.KeepAliveMinTime), fileValue: (*nanos)(&c.KeepAliveMinTime)},
 		{section: "Member", name: "grpc-keepalive-interval", help: "time after which a silent connection is pinged; 0 for never", value: (*duration)(&c.KeepAliveInterval), fileValue: (*nanos)(&c.KeepAliveInterval)},
 		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
+		{section: "Member", name: "quota-backend-bytes", help: "bytes of live history above which writes are refused; 0 means 2 GiB, a negative number none", value: (*bytesize)(&c.QuotaBytes)},
 		{section: "Member", name: "cache-bytes", help: "memory for hot values", value: (*bytesize)(&c.CacheBytes)},
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
@@ -83,6 +91,8 @@ func settings(c *Config) []setting {
 		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,... ; one for now", value: (*text)(&c.InitialCluster)},
 		{section: "Clustering", name: "initial-cluster-state", help: "'new'; ignored once there is data", value: (*text)(&c.InitialClusterState)},
 		{section: "Clustering", name: "initial-cluster-token", help: "salt of the ids of cluster and members", value: (*text)(&c.InitialClusterToken)},
+		{section: "Clustering", name: "auto-compaction-mode", help: "what --auto-compaction-retention counts: periodic or revision", value: (*text)(&c.AutoCompactionMode)},
+		{section: "Clustering", name: "auto-compaction-retention", help: "history to keep: a duration or a number of hours, or of revisions; 0 keeps all", value: (*text)(&c.AutoCompactionRetention)},
 
 		{section: "Logging and monitoring", name: "log-level", help: "debug, info, warn, error, panic or fatal", value: (*text)(&c.LogLevel)},
 		{section: "Logging and monitoring", name: "log-format", help: "json or console", value: (*text)(&c.LogFormat)},
@@ -97,12 +107,12 @@ func settings(c *Config) []setting {
 // that left one of them unheeded would not be the member that was asked for.
 var refused = strings.Fields(`
 	snapshot-count snapshot-catchup-entries initial-election-tick-advance listen-client-http-urls max-snapshots max-wals
-	memory-mlock quota-backend-bytes backend-bbolt-freelist-type backend-batch-interval backend-batch-limit
+	memory-mlock backend-bbolt-freelist-type backend-batch-interval backend-batch-limit
 	socket-reuse-port socket-reuse-address enable-grpc-gateway raft-read-timeout raft-write-timeout feature-gates
 	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
-	strict-reconfig-check pre-vote auto-compaction-retention auto-compaction-mode max-learners v2-deprecation
+	strict-reconfig-check pre-vote max-learners v2-deprecation
 	cert-file key-file client-cert-auth client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
 	trusted-ca-file auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
 	peer-trusted-ca-file peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
@@ -134,12 +144,31 @@ func Default() *Config {
 		KeepAliveInterval:        2 * time.Hour,
 		KeepAliveTimeout:         20 * time.Second,
 		CacheBytes:               64 << 20,
+		AutoCompactionMode:       compactor.ModePeriodic,
+		AutoCompactionRetention:  "0",
 		LogLevel:                 "info",
 		LogFormat:                "json",
 		LogOutputs:               []string{"default"},
 		set:                      map[string]bool{},
 	}
 }
+
+// quota is how many bytes of live history are allowed; 0 for any number.
+func (c *Config) quota() machine.Quota {
+	switch {
+	case c.QuotaBytes == 0:
+		return defaultQuota
+	case c.QuotaBytes < 0:
+		return 0
+	}
+	return machine.Quota(c.QuotaBytes)
+}
+
+const (
+	defaultQuota = 2 << 30
+	// largeQuota is where a warning is given.
+	largeQuota = 8 << 30
+)
 
 // directory is where the data lies.
 func (c *Config) directory() string {
@@ -183,6 +212,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
 	case c.LogFormat != "json" && c.LogFormat != "console":
 		return fmt.Errorf("--log-format is %q; it must be json or console", c.LogFormat)
+	}
+	if _, err := compactor.Parse(c.AutoCompactionMode, c.AutoCompactionRetention); err != nil {
+		return fmt.Errorf("--auto-compaction-mode, --auto-compaction-retention: %w", err)
 	}
 	for _, l := range []struct {
 		name string

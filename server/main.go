@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -58,6 +59,7 @@ func run(c *Config, logger *zap.Logger) error {
 	if c.UnsafeNoFsync {
 		logger.Warn("--unsafe-no-fsync is set: a power cut may lose acknowledged writes")
 	}
+	garbage := startCollector()
 	m, err := Start(ctx, c, logger)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -65,6 +67,11 @@ func run(c *Config, logger *zap.Logger) error {
 		}
 		return err
 	}
+	following, unfollow := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	follower.Go(func() { garbage.follow(following) })
+	defer follower.Wait()
+	defer unfollow()
 	select {
 	case <-ctx.Done():
 		stop()

@@ -13,7 +13,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/api/version"
+	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
@@ -83,6 +85,9 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 func (m *Member) start(ctx context.Context) error {
 	began := time.Now()
 	c := m.config
+	if c.quota() > largeQuota {
+		m.logger.Warn("--quota-backend-bytes is larger than is advised", zap.Int64("quota-bytes", int64(c.quota())), zap.Int64("advised-bytes", largeQuota))
+	}
 	if err := m.listeners.bind(c); err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
-	if m.machine, err = machine.New(d.Store, keys); err != nil {
+	if m.machine, err = machine.New(d.Store, keys, c.quota()); err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
 	node, err := raft.New(raft.Config{
@@ -139,6 +144,7 @@ func (m *Member) start(ctx context.Context) error {
 		FirstID:         service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		MaxRequestBytes: int(c.MaxRequestBytes),
 		MaxTxnOps:       int(c.MaxTxnOps),
+		Quota:           c.quota(),
 		Version:         version.Server,
 		StorageVersion:  version.Storage,
 		Logger:          m.logger.Named("service"),
@@ -148,6 +154,10 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	if err := m.serve(); err != nil {
 		return err
+	}
+	// Validate has parsed it before.
+	if policy, err := compactor.Parse(c.AutoCompactionMode, c.AutoCompactionRetention); err == nil && policy != nil {
+		m.background.Go(func() { m.routineCompact(policy) })
 	}
 	m.logger.Info("ready to serve client requests",
 		zap.String("name", c.Name),
@@ -246,6 +256,36 @@ func (m *Member) routineTick() {
 			return
 		case <-m.stopTicks:
 			return
+		}
+	}
+}
+
+// routineCompact gives up history as the policy says, while this member leads.
+func (m *Member) routineCompact(policy compactor.Policy) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	began := time.Now()
+	t := time.NewTicker(policy.Pace())
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-m.stopTicks:
+			return
+		}
+		now := time.Since(began)
+		at, ok := policy.Due(now, m.machine.View().Keys.Revision)
+		if !ok || !m.service.Leads() {
+			continue
+		}
+		switch err := m.service.Compact(ctx, at); {
+		case err == nil:
+			m.logger.Info("compacted", zap.Int64("revision", at))
+			policy.Done(now, at)
+		case errors.Is(err, errs.Compacted):
+			policy.Done(now, at)
+		default:
+			m.logger.Warn("the history could not be compacted", zap.Int64("revision", at), zap.Error(err))
 		}
 	}
 }

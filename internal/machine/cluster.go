@@ -15,8 +15,8 @@ import (
 // clusterVersionMeta is the store's record of the cluster's version.
 const clusterVersionMeta = "cluster-version"
 
-func loadMembers(s *store.Store) (*member.View, error) {
-	v := &member.View{}
+func loadMembers(s *store.Store) (v *member.View, err error) {
+	v = &member.View{}
 	members := s.Space(store.SpaceMember, nil)
 	defer members.Close()
 	for members.Next() {
@@ -32,6 +32,9 @@ func loadMembers(s *store.Store) (*member.View, error) {
 	}
 	if err := members.Close(); err != nil {
 		return nil, fmt.Errorf("machine: members: %w", err)
+	}
+	if v, err = loadAlarms(s, v); err != nil {
+		return nil, err
 	}
 	version, ok, err := s.Meta(clusterVersionMeta)
 	if err != nil {

@@ -36,7 +36,9 @@ func (m *Machine) Sweep() (more bool, err error) {
 	}
 	b := m.store.NewBatch()
 	defer b.Discard()
-	more = m.keys.Sweep(b, sweepVersions)
+	if more, err = m.keys.Sweep(b, sweepVersions); err != nil {
+		return false, fmt.Errorf("machine: sweep: %w", err)
+	}
 	if b.Len() > 0 {
 		if err := b.Commit(); err != nil {
 			return false, fmt.Errorf("machine: sweep: %w", err)

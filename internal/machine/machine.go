@@ -36,6 +36,8 @@ type Result struct {
 	Range mvcc.Result
 	// Txn answers a transaction.
 	Txn *TxnResult
+	// Alarms are those that a request of alarms has changed, or has asked for.
+	Alarms []member.Alarm
 	// Swept is closed when what a compaction has made garbage is gone from the
 	// store.
 	Swept <-chan struct{}
@@ -47,6 +49,7 @@ type Machine struct {
 	store   *store.Store
 	keys    *mvcc.Update
 	members *member.View
+	quota   Quota
 	view    atomic.Pointer[View]
 
 	durable uint64 // as of the store's flush number flushes
@@ -68,7 +71,8 @@ type answer struct {
 }
 
 // New builds a Machine over the state in the store, which keys was loaded from.
-func New(s *store.Store, keys *mvcc.Update) (*Machine, error) {
+// Writes beyond quota are answered with errs.NoSpace.
+func New(s *store.Store, keys *mvcc.Update, quota Quota) (*Machine, error) {
 	members, err := loadMembers(s)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func New(s *store.Store, keys *mvcc.Update) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{store: s, keys: keys, members: members}
+	m := &Machine{store: s, keys: keys, members: members, quota: quota}
 	m.publish(applied.Index)
 	return m, nil
 }
@@ -200,9 +204,12 @@ func (e *fatalError) Error() string { return e.err.Error() }
 // errUnknownRequest stops a member that meets a request of a later version.
 var errUnknownRequest = &fatalError{errors.New("a request of a kind that this version does not know")}
 
-// apply dispatches a request. Here is the place of the verdict on rights and
-// quota, which come before any change. mine says that the answer is wanted.
+// apply dispatches a request. Here is the place of the verdict on alarms, rights
+// and quota, which come before any change. mine says that the answer is wanted.
 func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Result) error {
+	if err := m.refusal(r); err != nil {
+		return err
+	}
 	switch {
 	case r.ClusterVersionSet != nil:
 		return m.setClusterVersion(r.ClusterVersionSet)
@@ -214,13 +221,18 @@ func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Res
 		}
 		return m.readRange(r.Range, res)
 	case r.Put != nil:
-		return m.put(r.Put, mine, res)
+		over := m.over(CostOfPut(r.Put))
+		return unlessOver(over, m.put(r.Put, mine, res))
 	case r.DeleteRange != nil:
 		return m.deleteRange(r.DeleteRange, mine, res)
 	case r.Txn != nil:
-		return m.txn(r.Txn, mine, res)
+		over := m.over(CostOfTxn(r.Txn))
+		return unlessOver(over, m.txn(r.Txn, mine, res))
 	case r.Compaction != nil:
 		return m.compact(r.Compaction, mine, res)
+	case r.Alarm != nil:
+		m.alarm(r.Alarm, res)
+		return nil
 	}
 	return errUnknownRequest
 }

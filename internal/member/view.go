@@ -20,6 +20,8 @@ type View struct {
 	Members []Member
 	// Version is the cluster's version, "3.7.0"; empty until it is decided.
 	Version string
+	// Alarms are those that are raised, ascending by member and type.
+	Alarms []Alarm
 }
 
 // Get returns the member with id.
@@ -92,7 +94,9 @@ func (v *View) decide(c *raftpb.ConfChange) (*View, error) {
 			}
 		}
 	}
-	return &View{Members: slices.Insert(slices.Clone(v.Members), i, ch.Member), Version: v.Version}, nil
+	out := *v
+	out.Members = slices.Insert(slices.Clone(v.Members), i, ch.Member)
+	return &out, nil
 }
 
 // SetAttributes publishes a member's name and client URLs. A member that is not
@@ -102,13 +106,16 @@ func (v *View) SetAttributes(r *etcdserverpb.ClusterMemberAttrSetRequest) *View 
 	if !ok {
 		return v
 	}
-	next := &View{Members: slices.Clone(v.Members), Version: v.Version}
+	next := *v
+	next.Members = slices.Clone(v.Members)
 	next.Members[i].Name = r.GetMemberAttributes().GetName()
 	next.Members[i].ClientURLs = slices.Clone(r.GetMemberAttributes().GetClientUrls())
-	return next
+	return &next
 }
 
 // SetVersion sets the cluster's version.
 func (v *View) SetVersion(r *etcdserverpb.ClusterVersionSetRequest) *View {
-	return &View{Members: v.Members, Version: r.GetVer()}
+	next := *v
+	next.Version = r.GetVer()
+	return &next
 }

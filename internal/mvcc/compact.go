@@ -12,27 +12,88 @@ import (
 type garbage struct {
 	// replaced are versions with an older one behind them, which goes once the
 	// compacted revision has reached the version itself.
-	replaced queue[*version]
+	replaced queue[replaced]
 	// tombstones go once the compacted revision is above them: one exactly at it
 	// stays, for watchers that begin there.
 	tombstones queue[tombstone]
+	// Totals as of the last compaction, of what was due by then.
+	replacedTotal, tombstoneTotal int64
+	// compactions are those that are not swept yet.
+	compactions []compaction
+}
+
+// replaced is a version that has replaced another. Total is the bytes of the
+// records that go with it and with all that came into the queue before.
+type replaced struct {
+	version *version
+	total   int64
 }
 
 type tombstone struct {
 	key     string
 	version *version
+	total   int64
 }
 
-// pushGarbage hangs v on top of old and takes note of what v makes garbage.
-// Versions come in the order of their revisions.
-func (u *Update) pushGarbage(key string, v, old *version) {
+// recordBytes is what a version's record takes in the store: its key there and
+// the encoded KeyValue.
+func recordBytes(key string, v *version) int64 {
+	const revisionKey, mark = 17, 1
+	if !v.live() {
+		return revisionKey + mark + int64(fieldSize(len(key)))
+	}
+	return revisionKey + int64(v.size)
+}
+
+// push takes note of what v makes garbage where it hangs on top of old. Versions
+// come in the order of their revisions.
+func (g *garbage) push(key string, v, old *version) {
 	if old != nil {
-		v.older.Store(old)
-		u.garbage.replaced.push(v)
+		n := int64(0)
+		if old.live() { // a tombstone's record goes with the tombstones
+			n = recordBytes(key, old)
+		}
+		if last := g.replaced.last(); last != nil {
+			n += last.total
+		} else {
+			n += g.replacedTotal
+		}
+		g.replaced.push(replaced{v, n})
 	}
 	if !v.live() {
-		u.garbage.tombstones.push(tombstone{strings.Clone(key), v})
+		n := recordBytes(key, v)
+		if last := g.tombstones.last(); last != nil {
+			n += last.total
+		} else {
+			n += g.tombstoneTotal
+		}
+		g.tombstones.push(tombstone{strings.Clone(key), v, n})
 	}
+}
+
+// compact returns the bytes of the records that become due at revision.
+func (g *garbage) compact(revision int64) (bytes int64) {
+	if r := g.replaced.lastOf(func(r *replaced) bool { return r.version.main <= revision }); r != nil {
+		bytes += r.total - g.replacedTotal
+		g.replacedTotal = r.total
+	}
+	if t := g.tombstones.lastOf(func(t *tombstone) bool { return t.version.main < revision }); t != nil {
+		bytes += t.total - g.tombstoneTotal
+		g.tombstoneTotal = t.total
+	}
+	return bytes
+}
+
+// hashedCompactions is how many compactions may wait to be hashed. One that
+// comes while so many wait leaves no hash behind.
+const hashedCompactions = 2
+
+// compaction is one that is not swept yet.
+type compaction struct {
+	revision int64
+	before   int64 // the compacted revision until then
+	hashed   bool  // it is to leave its hash behind, before anything is swept
+	hashing  *hashing
 }
 
 // Compact gives up the history before revision. Readers are refused it from the
@@ -45,28 +106,74 @@ func (u *Update) Compact(revision int64) error {
 	case revision > u.revision:
 		return errs.FutureRev
 	}
+	g := &u.garbage
+	g.compactions = append(g.compactions, compaction{
+		revision: revision,
+		before:   u.compacted,
+		hashed:   revision > 0 && len(g.compactions) < hashedCompactions,
+	})
+	u.inUse -= g.compact(revision)
 	u.compacted = revision
 	return nil
 }
 
-// Sweep takes up to n versions that the compaction has made garbage out of the
-// index, and their records out of the store by way of b, which the caller
-// commits. It reports whether there is more to do now. It may only be called
-// when everything up to the compaction is published. What a pinned reader stands
-// on is left for later.
+// expectHashes lets readers see which views the compactions that are not hashed
+// yet will be hashed in.
+func (u *Update) expectHashes(t tree) {
+	for i := range u.garbage.compactions {
+		c := &u.garbage.compactions[i]
+		if c.hashed && c.hashing == nil {
+			v := u.view(t)
+			v.Compacted = c.before
+			c.hashing = v.newHashing(c.revision)
+			u.keyspace.hashes.expect(c.revision, v)
+		}
+	}
+}
+
+// Sweep does up to n versions' worth of the work that compactions have left: it
+// hashes what they are about to take, for Hash, then takes it out of the index,
+// and the records out of the store by way of b, which the caller commits. It
+// reports whether there is more to do now. It may only be called when everything
+// up to the compaction is published. What a pinned reader stands on is left for
+// later. Its error is a failure of the store.
 //
 // A key's older versions go before its tombstone: were it the other way round, a
 // crash in between would bring the key back.
-func (u *Update) Sweep(b *store.Batch, n int) (more bool) {
-	c, g := u.keyspace.pins.below(u.compacted), &u.garbage
+func (u *Update) Sweep(b *store.Batch, n int) (more bool, err error) {
+	g := &u.garbage
+	if len(g.compactions) == 0 {
+		return false, nil
+	}
+	front := &g.compactions[0]
+	if front.hashed {
+		done, err := front.hashing.step(n)
+		if err != nil || !done {
+			return true, err
+		}
+		u.keyspace.hashes.keep(front.hashing.result())
+		front.hashed, front.hashing = false, nil
+	}
+	more = u.sweepTo(front.revision, b, n)
+	if !g.due(front.revision) {
+		g.compactions = g.compactions[1:]
+		more = len(g.compactions) > 0
+	}
+	return more, nil
+}
+
+// sweepTo takes up to n versions that are due at revision, and reports whether
+// there is more to take now.
+func (u *Update) sweepTo(revision int64, b *store.Batch, n int) (more bool) {
+	c, g := u.keyspace.pins.below(revision), &u.garbage
 	if !g.due(c) {
 		return false
 	}
 	u.keyspace.sweeping.Store(c)
 	// A pin that came in between has seen what is being swept, or is seen now.
 	c = u.keyspace.pins.below(c)
-	for ; n > 0 && !g.replaced.empty() && (*g.replaced.front()).main <= c; n-- {
-		v := g.replaced.pop()
+	for ; n > 0 && !g.replaced.empty() && g.replaced.front().version.main <= c; n-- {
+		v := g.replaced.pop().version
 		// A tombstone's own record goes with the tombstones.
 		if old := v.older.Swap(nil); old.live() {
 			b.DeleteRecord(old.revision(), false)
@@ -75,53 +182,19 @@ func (u *Update) Sweep(b *store.Batch, n int) (more bool) {
 	for ; n > 0 && !g.tombstones.empty() && g.tombstones.front().version.main < c; n-- {
 		t := g.tombstones.pop()
 		b.DeleteRecord(t.version.revision(), true)
-		if it := u.keyspace.writer.get(t.key); it != nil && it.head.Load() == t.version {
+		if u.keyspace.writer.get(t.key) == t.version {
 			u.keyspace.writer.remove(t.key)
 		}
 	}
 	return g.due(c)
 }
 
-// SweepDue says whether the compaction has left garbage that is not swept yet,
-// for now or for later.
-func (u *Update) SweepDue() bool { return u.garbage.due(u.compacted) }
+// SweepDue says whether compactions have left work that is not done yet, for now
+// or for later.
+func (u *Update) SweepDue() bool { return len(u.garbage.compactions) > 0 }
 
 // due says whether a sweep up to c has something to take.
 func (g *garbage) due(c int64) bool {
-	return (!g.replaced.empty() && (*g.replaced.front()).main <= c) ||
+	return (!g.replaced.empty() && g.replaced.front().version.main <= c) ||
 		(!g.tombstones.empty() && g.tombstones.front().version.main < c)
-}
-
-// queue is a first-in-first-out list in chunks, which are let go as they are
-// emptied.
-type queue[T any] struct {
-	chunks [][]T
-	head   int // in chunks[0]
-}
-
-const chunkLen = 1024
-
-func (q *queue[T]) empty() bool { return len(q.chunks) == 0 }
-
-func (q *queue[T]) push(x T) {
-	if n := len(q.chunks); n == 0 || len(q.chunks[n-1]) == cap(q.chunks[n-1]) {
-		q.chunks = append(q.chunks, make([]T, 0, chunkLen))
-	}
-	last := &q.chunks[len(q.chunks)-1]
-	*last = append(*last, x)
-}
-
-func (q *queue[T]) front() *T { return &q.chunks[0][q.head] }
-
-func (q *queue[T]) pop() T {
-	x := q.chunks[0][q.head]
-	var zero T
-	q.chunks[0][q.head] = zero
-	q.head++
-	if q.head == len(q.chunks[0]) {
-		q.chunks[0] = nil
-		q.chunks = q.chunks[1:]
-		q.head = 0
-	}
-	return x
 }

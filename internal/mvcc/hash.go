@@ -6,6 +6,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"slices"
+	"sync"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/internal/store"
@@ -24,9 +25,19 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Hash hashes the keyspace at a revision, 0 for the newest, as every member
 // does: CRC-32C over the word "key" and then, in the order of revisions, the key
 // and the value of each record that a compaction at Compacted has left. It does
-// not matter how far the sweep has come. Errors: errs.Compacted, errs.FutureRev,
-// ErrStale, a failure of the store.
+// not matter how far the sweep has come. At the revisions of the last
+// compactions it is the hash under the compaction before, which each compaction
+// leaves behind until the process ends. Errors: errs.Compacted, errs.FutureRev,
+// errs.TooManyRequests, ErrStale, a failure of the store.
 func (v *View) Hash(revision int64) (Hash, error) {
+	if revision > 0 {
+		switch kept, under := v.keyspace.hashes.find(revision); {
+		case kept != nil:
+			return *kept, nil
+		case under != nil:
+			v = under
+		}
+	}
 	rev := revision
 	switch {
 	case rev == 0:
@@ -35,41 +46,154 @@ func (v *View) Hash(revision int64) (Hash, error) {
 		return Hash{}, errs.FutureRev
 	case rev > 0 && rev < v.Compacted:
 		return Hash{}, errs.Compacted
-	}
-	h := Hash{Revision: rev, Compacted: v.Compacted}
-	if rev < 0 {
+	case rev < 0:
 		// Nothing is at or below a negative revision, and no such request has ever
 		// been refused.
-		h.Hash = crc32.Checksum([]byte("key"), castagnoli)
-		return h, nil
+		return Hash{Hash: crc32.Checksum([]byte("key"), castagnoli), Revision: rev, Compacted: v.Compacted}, nil
 	}
-	snapshot := v.keyspace.store.Snapshot()
-	defer snapshot.Close()
-	keep := v.kept(rev)
-	if err := v.fresh(revision); err != nil {
-		return Hash{}, err
+	pin := v.keyspace.pins.add(v.Compacted)
+	if pin == nil {
+		return Hash{}, errs.TooManyRequests
 	}
-	sum := crc32.New(castagnoli)
-	sum.Write([]byte("key"))
-	records := snapshot.Records(store.Revision{}, store.Revision{Main: rev + 1})
+	defer v.keyspace.pins.remove(pin)
+	// A sweep that began before the pin was set may have passed it.
+	if v.keyspace.sweeping.Load() > v.Compacted {
+		return Hash{}, ErrStale
+	}
+	h := v.newHashing(rev)
+	for {
+		if done, err := h.step(1 << 10); done || err != nil {
+			return h.result(), err
+		}
+	}
+}
+
+// hashing is a hash in the making. What its view stands on must not be swept
+// until it is done: then the records that count do not change, and it holds
+// nothing of the store between its steps.
+type hashing struct {
+	view     *View
+	revision int64
+	// A record at or below the compaction counts if it lives at this revision.
+	liveAt int64
+	next   store.Revision // the record to go on with
+	sum    hash.Hash32
+	buf    []byte
+}
+
+// newHashing begins to hash the view at revision.
+func (v *View) newHashing(revision int64) *hashing {
+	h := &hashing{view: v, revision: revision, liveAt: revision, sum: crc32.New(castagnoli)}
+	h.sum.Write([]byte("key"))
+	if !v.anyLive(revision) {
+		// Then all that the compaction leaves counts.
+		h.liveAt = min(v.Compacted, revision)
+	}
+	return h
+}
+
+// anyLive says whether there is a key at revision.
+func (v *View) anyLive(revision int64) bool {
+	if revision == v.tree.revision {
+		return v.tree.len() > 0
+	}
+	found := false
+	v.tree.ascend("", func(_ string, head *version) bool {
+		found = head.liveAt(revision) != nil
+		return !found
+	})
+	return found
+}
+
+// step hashes up to n more records and reports whether there are no more.
+func (h *hashing) step(n int) (done bool, err error) {
+	records := h.view.keyspace.store.Records(h.next, store.Revision{Main: h.revision + 1})
 	defer records.Close()
-	var buf []byte
-	for records.Next() {
+	for ; records.Next(); n-- {
 		r := records.Revision()
-		if r.Main <= v.Compacted && (records.Tombstone() || !keep.has(r)) {
-			continue
+		if h.next = r; n == 0 {
+			return false, nil
 		}
-		value, err := records.Value()
+		record, err := records.Value()
+		if err == nil {
+			err = h.add(r, records.Tombstone(), record)
+		}
 		if err != nil {
-			return Hash{}, fmt.Errorf("mvcc: hash: revision %d.%d: %w", r.Main, r.Sub, err)
+			return false, fmt.Errorf("mvcc: hash: revision %d.%d: %w", r.Main, r.Sub, err)
 		}
-		buf = hashRecord(sum, buf, r, records.Tombstone(), value)
 	}
 	if err := records.Close(); err != nil {
-		return Hash{}, fmt.Errorf("mvcc: hash: %w", err)
+		return false, fmt.Errorf("mvcc: hash: %w", err)
 	}
-	h.Hash = sum.Sum32()
-	return h, nil
+	return true, nil
+}
+
+// add takes a record in, if it counts.
+func (h *hashing) add(r store.Revision, tombstone bool, record []byte) error {
+	if r.Main <= h.view.Compacted {
+		if tombstone {
+			return nil
+		}
+		kv, err := decodeKeyValue(record)
+		if err != nil {
+			return err
+		}
+		if v := h.view.tree.get(view(kv.key)).liveAt(h.liveAt); v == nil || v.revision() != r {
+			return nil
+		}
+	}
+	h.buf = hashRecord(h.sum, h.buf, r, tombstone, record)
+	return nil
+}
+
+func (h *hashing) result() Hash {
+	return Hash{Hash: h.sum.Sum32(), Revision: h.revision, Compacted: h.view.Compacted}
+}
+
+// keptHashes is how many compactions' hashes are kept.
+const keptHashes = 10
+
+// hashes are what the last compactions have left behind, for anybody to ask.
+type hashes struct {
+	mu struct {
+		sync.Mutex
+		kept []Hash // oldest first
+		// coming are the views, under the compaction before, of compactions that
+		// are not hashed yet, by their revisions.
+		coming map[int64]*View
+	}
+}
+
+// find returns the hash that the compaction at revision has left, or the view
+// that it will be taken of; nil for neither.
+func (h *hashes) find(revision int64) (*Hash, *View) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(h.mu.kept) - 1; i >= 0; i-- {
+		if one := h.mu.kept[i]; one.Revision == revision {
+			return &one, nil
+		}
+	}
+	return nil, h.mu.coming[revision]
+}
+
+func (h *hashes) expect(revision int64, v *View) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mu.coming == nil {
+		h.mu.coming = map[int64]*View{}
+	}
+	h.mu.coming[revision] = v
+}
+
+func (h *hashes) keep(one Hash) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.mu.coming, one.Revision)
+	h.mu.kept = append(h.mu.kept, one)
+	if n := len(h.mu.kept) - keptHashes; n > 0 {
+		h.mu.kept = slices.Delete(h.mu.kept, 0, n)
+	}
 }
 
 // hashRecord hashes a record under the key it has in upstream's files.
@@ -83,33 +207,4 @@ func hashRecord(sum hash.Hash32, buf []byte, r store.Revision, tombstone bool, v
 	sum.Write(buf)
 	sum.Write(value)
 	return buf
-}
-
-// revisions is a sorted list that is asked in ascending order.
-type revisions []store.Revision
-
-func (k *revisions) has(r store.Revision) bool {
-	for len(*k) > 0 && (*k)[0].Compare(r) < 0 {
-		*k = (*k)[1:]
-	}
-	return len(*k) > 0 && (*k)[0] == r
-}
-
-// kept lists the records at or below the compacted revision that count in the
-// hash at rev: those of the versions that live at rev. Where no key lives at
-// rev, all that the compaction leaves count.
-func (v *View) kept(rev int64) revisions {
-	at := rev
-	if v.count(span{ranged: true, open: true}, rev) == 0 {
-		at = min(v.Compacted, rev)
-	}
-	var keep revisions
-	v.tree.ascend("", func(e entry) bool {
-		if ver := e.item.liveAt(at); ver != nil && ver.main <= v.Compacted {
-			keep = append(keep, ver.revision())
-		}
-		return true
-	})
-	slices.SortFunc(keep, store.Revision.Compare)
-	return keep
 }

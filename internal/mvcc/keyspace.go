@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"etcd.alt/internal/store"
@@ -19,6 +21,7 @@ type Keyspace struct {
 	// read.
 	sweeping atomic.Int64
 	pins     pins
+	hashes   hashes
 }
 
 // compactedMeta is the store's record of the compaction: 8 bytes, big-endian.
@@ -43,24 +46,20 @@ func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 		u.compacted = int64(binary.BigEndian.Uint64(meta))
 	}
 	u.saved = u.compacted
+	k.sweeping.Store(never)
 	if err := u.readIndex(); err != nil {
 		return nil, err
+	}
+	u.epochs = epochs{floor: u.revision, kept: keptEpochs}
+	u.inUse -= u.garbage.compact(u.compacted)
+	if u.garbage.due(u.compacted) { // of a sweep that was cut short
+		u.garbage.compactions = append(u.garbage.compactions, compaction{revision: u.compacted})
 	}
 	return u, nil
 }
 
 // load finds the record of a version, in the cache or in the store.
 func (k *Keyspace) load(v *version) ([]byte, error) {
-	kv, err := k.loadOnce(v)
-	if err == nil {
-		k.cache.put(v, kv)
-	}
-	return kv, err
-}
-
-// loadOnce is load for a value that will hardly be asked for again soon: one of
-// many in a long list. The cache is not filled with it.
-func (k *Keyspace) loadOnce(v *version) ([]byte, error) {
 	if kv := k.cache.get(v); kv != nil {
 		return kv, nil
 	}
@@ -68,7 +67,58 @@ func (k *Keyspace) loadOnce(v *version) ([]byte, error) {
 		return nil, errors.New("the version is a tombstone")
 	}
 	kv, _, err := k.store.Record(v.revision(), make([]byte, 0, v.size))
+	if err == nil {
+		k.cache.put(v, kv)
+	}
 	return kv, err
+}
+
+// aloneBelow is how few records are read by one goroutine.
+const aloneBelow = 64
+
+// loadMany finds the records of a part of a list, and leaves the cache as it is:
+// they will hardly be asked for again soon.
+func (k *Keyspace) loadMany(list []found) error {
+	var cold []*found
+	for i := range list {
+		f := &list[i]
+		if f.kv != nil {
+			continue
+		}
+		if f.kv = k.cache.get(f.version); f.kv == nil {
+			cold = append(cold, f)
+		}
+	}
+	slices.SortFunc(cold, func(a, b *found) int { return compareRevisions(a.version, b.version) })
+	if len(cold) < 2*aloneBelow {
+		return k.readCold(cold)
+	}
+	// Each half touches blocks of its own.
+	var err error
+	var other sync.WaitGroup
+	half := len(cold) / 2
+	other.Go(func() { err = k.readCold(cold[half:]) })
+	first := k.readCold(cold[:half])
+	other.Wait()
+	return errors.Join(first, err)
+}
+
+// readCold reads records out of the store. Their revisions ascend.
+func (k *Keyspace) readCold(list []*found) error {
+	if len(list) == 0 {
+		return nil
+	}
+	revs, size := make([]store.Revision, len(list)), 0
+	for i, f := range list {
+		revs[i] = f.version.revision()
+		size += int(f.version.size)
+	}
+	buf := make([]byte, 0, size)
+	return k.store.ReadRecords(revs, func(i int, value []byte) {
+		begin := len(buf)
+		buf = append(buf, value...)
+		list[i].kv = buf[begin:len(buf):len(buf)]
+	})
 }
 
 // cached is load without the store.

@@ -17,35 +17,40 @@ const maxPins = 64
 type pins struct {
 	mu struct {
 		sync.Mutex
-		at map[*Listing]int64
+		at map[*pin]struct{}
 	}
 }
 
-func (p *pins) add(l *Listing, revision int64) bool {
+// pin is one reader's hold.
+type pin struct{ revision int64 }
+
+// add returns nil if too many readers hold a revision.
+func (p *pins) add(revision int64) *pin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.mu.at) >= maxPins {
-		return false
+		return nil
 	}
 	if p.mu.at == nil {
-		p.mu.at = map[*Listing]int64{}
+		p.mu.at = map[*pin]struct{}{}
 	}
-	p.mu.at[l] = revision
-	return true
+	one := &pin{revision}
+	p.mu.at[one] = struct{}{}
+	return one
 }
 
-func (p *pins) remove(l *Listing) {
+func (p *pins) remove(one *pin) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.mu.at, l)
+	delete(p.mu.at, one)
 }
 
 // below lowers c to the oldest pin.
 func (p *pins) below(c int64) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, revision := range p.mu.at {
-		c = min(c, revision)
+	for one := range p.mu.at {
+		c = min(c, one.revision)
 	}
 	return c
 }
@@ -62,6 +67,7 @@ type Listing struct {
 	Size int
 
 	view     *View
+	pin      *pin
 	request  *etcdserverpb.RangeRequest
 	revision int64
 	span     span
@@ -87,7 +93,7 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 		return nil, err
 	}
 	l := &Listing{view: v, request: r, revision: rev, span: newSpan(r.Key, r.RangeEnd)}
-	if !v.keyspace.pins.add(l, rev) {
+	if l.pin = v.keyspace.pins.add(rev); l.pin == nil {
 		return nil, errs.TooManyRequests
 	}
 	// A sweep that began before the pin was set may have passed it.
@@ -103,7 +109,7 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 }
 
 // Close lets go of the revision.
-func (l *Listing) Close() { l.view.keyspace.pins.remove(l) }
+func (l *Listing) Close() { l.view.keyspace.pins.remove(l.pin) }
 
 // measure finds count and size.
 func (l *Listing) measure(budget int) error {
@@ -180,15 +186,15 @@ func (l *Listing) walk(fn func(found) error) error {
 	}
 	var err error
 	left := l.request.Limit
-	l.view.tree.ascend(l.span.lo, func(e entry) bool {
-		if !l.span.open && e.key >= l.span.hi {
+	l.view.tree.ascend(l.span.lo, func(key string, head *version) bool {
+		if !l.span.open && key >= l.span.hi {
 			return false
 		}
-		ver := e.item.liveAt(l.revision)
+		ver := head.liveAt(l.revision)
 		if ver == nil {
 			return true
 		}
-		if err = fn(found{key: e.key, version: ver}); err != nil {
+		if err = fn(found{key: key, version: ver}); err != nil {
 			return false
 		}
 		left--
@@ -200,28 +206,65 @@ func (l *Listing) walk(fn func(found) error) error {
 // Each reads the records, in the order of the answer. They are shared and must
 // not be changed. It stops at the first error of fn, or at one of the store.
 func (l *Listing) Each(fn func(record []byte) error) error {
+	p := portion{keyspace: l.view.keyspace, fn: fn}
 	give := func(f found) error {
 		if f.kv == nil && l.request.KeysOnly {
 			list := [1]found{f}
 			stripValues(list[:], false)
 			f.kv = list[0].kv
 		}
-		if f.kv == nil {
-			kv, err := l.view.keyspace.loadOnce(f.version)
-			if err != nil {
-				return err
-			}
-			f.kv = kv
-		}
-		return fn(f.kv)
+		return p.add(f)
 	}
 	if l.walked {
-		return l.walk(give)
+		if err := l.walk(give); err != nil {
+			return err
+		}
+		return p.flush()
 	}
 	for _, f := range l.list {
 		if err := give(f); err != nil {
 			return err
 		}
 	}
+	return p.flush()
+}
+
+// Bounds of a portion.
+const (
+	portionKeys  = 512
+	portionBytes = 256 << 10
+)
+
+// portion is a part of a long list whose records are read together: those that
+// are not cached lie in the store in the order of their revisions.
+type portion struct {
+	keyspace *Keyspace
+	fn       func(record []byte) error
+	list     []found
+	bytes    int
+}
+
+func (p *portion) add(f found) error {
+	p.list = append(p.list, f)
+	if f.kv == nil {
+		p.bytes += int(f.version.size)
+	}
+	if len(p.list) < portionKeys && p.bytes < portionBytes {
+		return nil
+	}
+	return p.flush()
+}
+
+func (p *portion) flush() error {
+	if err := p.keyspace.loadMany(p.list); err != nil {
+		return err
+	}
+	for _, f := range p.list {
+		if err := p.fn(f.kv); err != nil {
+			return err
+		}
+	}
+	clear(p.list)
+	p.list, p.bytes = p.list[:0], 0
 	return nil
 }

@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"iter"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"etcd.alt/internal/store"
 )
@@ -29,100 +33,126 @@ func (a loaded) compare(b loaded) int {
 	return compareRevisions(a.version, b.version)
 }
 
-func compareRevisions(a, b *version) int {
-	if a.main != b.main {
-		return cmp.Compare(a.main, b.main)
-	}
-	return cmp.Compare(a.sub, b.sub)
-}
+func compareRevisions(a, b *version) int { return a.revision().Compare(b.revision()) }
 
-// slabLen is how many versions and items share an allocation when the index is
-// read, and keySlab how many bytes of keys do. What is left of a slab keeps all
-// of it, so they are small.
-const (
-	slabLen = 64
-	keySlab = 16 << 10
-)
-
-// readIndex makes the index from the records. They come in the order of their
-// revisions; they are sorted by key, chained, and the tree is built in one go.
+// readIndex makes the index from the entries of the records: they are read in the order of
+// their revisions, sorted by key, chained, and the tree is built in one go.
 func (u *Update) readIndex() error {
-	all, err := u.readVersions()
+	lists, err := u.readVersions()
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(all, loaded.compare)
-	var entries []entry
-	var items []item
-	var replaced []*version
-	var tombstones []tombstone
-	for i, l := range all {
+	var garbage []loaded // what push must hear of
+	b := builder{w: u.keyspace.writer}
+	var key string
+	var newest *version
+	for l := range merged(lists) {
 		v := l.version
-		switch same := i > 0 && all[i-1].key == l.key; {
-		case same:
-			v.older.Store(all[i-1].version)
-			replaced = append(replaced, v)
-		default:
-			if len(items) == 0 {
-				items = make([]item, slabLen)
-			}
-			entries = append(entries, entry{l.key, &items[0]})
-			items = items[1:]
+		switch {
+		case newest != nil && l.key == key:
+			v.older.Store(newest)
+		case newest != nil:
+			b.push(key, newest)
 		}
-		entries[len(entries)-1].item.head.Store(v)
-		if !v.live() {
-			tombstones = append(tombstones, tombstone{l.key, v})
+		key, newest = l.key, v
+		if !v.live() || v.older.Load() != nil {
+			garbage = append(garbage, l)
 		}
+		u.inUse += recordBytes(key, v)
 	}
-	u.keyspace.writer.build(entries)
-	slices.SortFunc(replaced, compareRevisions)
-	slices.SortFunc(tombstones, func(a, b tombstone) int { return compareRevisions(a.version, b.version) })
-	for _, v := range replaced {
-		u.garbage.replaced.push(v)
+	if newest != nil {
+		b.push(key, newest)
 	}
-	for _, t := range tombstones {
-		u.garbage.tombstones.push(t)
+	b.finish()
+	slices.SortFunc(garbage, func(a, b loaded) int { return compareRevisions(a.version, b.version) })
+	for _, l := range garbage {
+		u.garbage.push(l.key, l.version, l.version.older.Load())
 	}
 	return nil
 }
 
-// readVersions reads all records, in the order of their revisions.
-func (u *Update) readVersions() ([]loaded, error) {
-	records := u.keyspace.store.Records(store.Revision{}, store.Revision{})
-	defer records.Close()
-	var all []loaded
-	var versions []version
-	keys := make([]byte, 0, keySlab)
-	for records.Next() {
-		rev := records.Revision()
-		record, err := records.Value()
-		if err != nil {
-			return nil, fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
-		}
-		kv, err := decodeKeyValue(record)
-		if err != nil {
-			return nil, fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
-		}
-		if len(versions) == 0 {
-			versions = make([]version, slabLen)
-		}
-		v := &versions[0]
-		versions = versions[1:]
-		v.main, v.sub = rev.Main, uint32(rev.Sub)
-		if !records.Tombstone() {
-			v.create, v.count, v.lease, v.size = kv.create, kv.count, kv.lease, uint32(len(record))
-		}
-		if len(keys)+len(kv.key) > cap(keys) {
-			keys = make([]byte, 0, max(keySlab, len(kv.key)))
-		}
-		begin := len(keys)
-		keys = append(keys, kv.key...)
-		all = append(all, loaded{prefix: keyPrefix(kv.key), key: view(keys[begin:]), version: v})
+// loadPiece is how many revisions are read at a time by one of the goroutines
+// that read the index.
+const loadPiece = 1 << 16
+
+// readVersions reads all entries, on as many goroutines as there are processors
+// where there are many, and returns sorted lists of them.
+func (u *Update) readVersions() ([][]loaded, error) {
+	pieces := u.revision/loadPiece + 1
+	lists := make([][]loaded, min(int64(runtime.GOMAXPROCS(0)), pieces))
+	errs := make([]error, len(lists))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for i := range lists {
+		readers.Go(func() {
+			r := indexReader{store: u.keyspace.store}
+			for errs[i] == nil {
+				piece := next.Add(1) - 1
+				if piece >= pieces {
+					break
+				}
+				to := store.Revision{Main: (piece + 1) * loadPiece}
+				if piece == pieces-1 {
+					to = store.Revision{} // the end
+				}
+				errs[i] = r.read(store.Revision{Main: piece * loadPiece}, to)
+			}
+			lists[i] = slices.Concat(r.pieces...)
+			r.pieces = nil
+			slices.SortFunc(lists[i], loaded.compare)
+		})
 	}
-	if err := records.Close(); err != nil {
-		return nil, fmt.Errorf("mvcc: read the index: %w", err)
+	readers.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
-	return all, nil
+	return lists, nil
+}
+
+// keySlab is how many bytes of keys share an allocation while the index is read.
+const keySlab = 64 << 10
+
+// indexReader gathers what stands in entries about their versions.
+type indexReader struct {
+	store  *store.Store
+	pieces [][]loaded // one for each call of read
+	keys   []byte
+}
+
+// read reads the entries from ≤ revision < to. Values are not touched.
+func (r *indexReader) read(from, to store.Revision) error {
+	entries := r.store.Entries(from, to)
+	defer entries.Close()
+	var piece []loaded
+	for entries.Next() {
+		rev := entries.Revision()
+		entry, err := entries.Value()
+		if err != nil {
+			return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
+		}
+		key, v, err := decodeEntry(entry, rev, entries.Tombstone())
+		if err != nil {
+			return fmt.Errorf("mvcc: revision %d.%d: %w", rev.Main, rev.Sub, err)
+		}
+		piece = append(piece, loaded{prefix: keyPrefix(key), key: r.keep(key), version: v})
+	}
+	r.pieces = append(r.pieces, piece)
+	if err := entries.Close(); err != nil {
+		return fmt.Errorf("mvcc: read the index: %w", err)
+	}
+	return nil
+}
+
+// keep copies key to where it stays until the tree is built.
+func (r *indexReader) keep(key []byte) string {
+	if len(r.keys)+len(key) > cap(r.keys) {
+		r.keys = make([]byte, 0, max(keySlab, len(key)))
+	}
+	begin := len(r.keys)
+	r.keys = append(r.keys, key...)
+	return view(r.keys[begin:])
 }
 
 // keyPrefix is the first eight bytes of key as a number that orders as they do;
@@ -131,4 +161,74 @@ func keyPrefix(key []byte) uint64 {
 	var b [8]byte
 	copy(b[:], key)
 	return binary.BigEndian.Uint64(b[:])
+}
+
+// merged walks over sorted lists, of which there are few, in their common order.
+func merged(lists [][]loaded) iter.Seq[loaded] {
+	return func(yield func(loaded) bool) {
+		for {
+			least := -1
+			for i, l := range lists {
+				if len(l) > 0 && (least < 0 || l[0].compare(lists[least][0]) < 0) {
+					least = i
+				}
+			}
+			if least < 0 || !yield(lists[least][0]) {
+				return
+			}
+			lists[least] = lists[least][1:]
+		}
+	}
+}
+
+// builder makes a tree of keys that come in their order. Its nodes come out
+// full.
+type builder struct {
+	w     *writer
+	next  node // the leaf being filled
+	level []*node
+}
+
+func (b *builder) push(key string, v *version) {
+	b.next.keys.insert(b.next.keys.len(), key)
+	b.next.heads = append(b.next.heads, v)
+	if b.packed() {
+		b.flush()
+	}
+}
+
+func (b *builder) packed() bool {
+	n := b.next.keys.len()
+	return n == fanout || (n >= 3 && b.next.keys.size() > fatNode)
+}
+
+// flush makes a leaf, or an inner node, of what next holds.
+func (b *builder) flush() {
+	n := b.w.part(&b.next, 0, fanout+1, 0)
+	n.sum()
+	b.level = append(b.level, n)
+	b.next = node{keys: b.next.keys, heads: b.next.heads[:0], kids: b.next.kids[:0]}
+	b.next.keys.cut(0)
+}
+
+// finish puts the upper levels on the leaves and hands the tree to the writer.
+func (b *builder) finish() {
+	if b.next.keys.len() > 0 {
+		b.flush()
+	}
+	b.next.heads = nil
+	for len(b.level) > 1 {
+		kids := b.level
+		b.level = nil
+		for i, kid := range kids {
+			b.next.keys.insert(b.next.keys.len(), kid.keys.at(0))
+			b.next.kids = append(b.next.kids, kid)
+			if b.packed() || i == len(kids)-1 {
+				b.flush()
+			}
+		}
+	}
+	if len(b.level) == 1 {
+		b.w.root = b.level[0]
+	}
 }

@@ -1,40 +1,57 @@
 package mvcc
 
-import "sort"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
-// fanout is the most entries of a leaf and the most children of an inner node.
-// A copied path costs about fanout × 24 bytes a level; a smaller fanout makes
-// the tree deeper and every look-up slower.
-const fanout = 64
+const (
+	// fanout is the most keys of a leaf and the most children of an inner node. A
+	// copied leaf costs its keys and 12 bytes for each; a smaller fanout makes the
+	// tree deeper and every look-up slower.
+	fanout = 64
+	// fatNode is from how many bytes of keys on a node is split before it is full,
+	// so that copying one stays cheap where keys are long.
+	fatNode = 16 << 10
+)
 
-// entry is a key's place in a leaf.
-type entry struct {
-	key  string
-	item *item
-}
-
-// node is a leaf (entries) or an inner node (kids). A node that belongs to a
-// published tree is never changed; the writer changes the nodes of its own
-// generation in place and copies others first.
+// node is a leaf (heads) or an inner node (kids). A node that belongs to a
+// published tree is never changed, but for the heads of a leaf, which move on;
+// the writer changes the nodes of its own generation in place and copies others
+// first.
 type node struct {
-	gen     uint64
-	live    int // keys below that live at the tree's newest revision
-	entries []entry
-	kids    []*node
-	// seps[i] is a bound: no key below kids[i] is less. seps[0] is not looked at.
-	seps []string
+	gen  uint64
+	live int // keys below that live at the tree's newest revision
+	// keys of a leaf are those of its heads. Those of an inner node are bounds: no
+	// key below kids[i] is less than the i-th, and the first is not looked at.
+	keys keys
+	// heads are the newest versions. The one writer sets them and anybody reads
+	// them, so whoever is not the writer goes through head.
+	heads []*version
+	kids  []*node
 }
 
 func (n *node) leaf() bool { return n.kids == nil }
 
-// find is the place of the first entry of a leaf that is not below key.
-func (n *node) find(key string) int {
-	return sort.Search(len(n.entries), func(i int) bool { return n.entries[i].key >= key })
-}
+func (n *node) slot(i int) *unsafe.Pointer { return (*unsafe.Pointer)(unsafe.Pointer(&n.heads[i])) }
+
+// head is the newest version of the i-th key of a leaf.
+func (n *node) head(i int) *version { return (*version)(atomic.LoadPointer(n.slot(i))) }
+
+// setHead is for the writer; readers of every tree that shares the leaf see it.
+func (n *node) setHead(i int, v *version) { atomic.StorePointer(n.slot(i), unsafe.Pointer(v)) }
 
 // child is the place of the kid that holds key.
 func (n *node) child(key string) int {
-	return sort.Search(len(n.kids)-1, func(i int) bool { return n.seps[i+1] > key })
+	lo, hi := 1, len(n.kids) // the first bound above key lies in [lo, hi]
+	for lo < hi {
+		if m := int(uint(lo+hi) >> 1); n.keys.at(m) <= key {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	return lo - 1
 }
 
 // tree is a published tree at one revision.
@@ -44,14 +61,19 @@ type tree struct {
 	revision int64
 }
 
-// get returns the item of key, nil if there is none.
-func (t tree) get(key string) *item {
-	n := t.root
+// place finds the leaf of key and its place there.
+func (n *node) place(key string) (leaf *node, i int, ok bool) {
 	for !n.leaf() {
 		n = n.kids[n.child(key)]
 	}
-	if i := n.find(key); i < len(n.entries) && n.entries[i].key == key {
-		return n.entries[i].item
+	i = n.keys.find(key)
+	return n, i, i < n.keys.len() && n.keys.at(i) == key
+}
+
+// get returns the newest version of key, nil if there never was one.
+func (t tree) get(key string) *version {
+	if leaf, i, ok := t.root.place(key); ok {
+		return leaf.head(i)
 	}
 	return nil
 }
@@ -69,22 +91,23 @@ func (t tree) below(key string) int {
 		}
 		n = n.kids[i]
 	}
-	for _, e := range n.entries[:n.find(key)] {
-		if e.item.liveAt(t.revision) != nil {
+	for i := range n.keys.find(key) {
+		if n.head(i).liveAt(t.revision) != nil {
 			total++
 		}
 	}
 	return total
 }
 
-// ascend calls fn for each entry from key lo on, in key order, until fn returns
-// false. Entries of dead keys are among them.
-func (t tree) ascend(lo string, fn func(entry) bool) { t.root.ascend(lo, fn) }
+// ascend calls fn for each key from lo on, in key order, with its newest
+// version, until fn returns false. Dead keys are among them. The keys alias the
+// tree, which no later change touches.
+func (t tree) ascend(lo string, fn func(key string, head *version) bool) { t.root.ascend(lo, fn) }
 
-func (n *node) ascend(lo string, fn func(entry) bool) bool {
+func (n *node) ascend(lo string, fn func(string, *version) bool) bool {
 	if n.leaf() {
-		for _, e := range n.entries[n.find(lo):] {
-			if !fn(e) {
+		for i := n.keys.find(lo); i < n.keys.len(); i++ {
+			if !fn(n.keys.at(i), n.head(i)) {
 				return false
 			}
 		}
@@ -106,45 +129,6 @@ type writer struct {
 
 func newWriter() *writer { return &writer{root: &node{gen: 1}, gen: 1} }
 
-// build makes the tree out of entries, which come in key order, with full
-// nodes. The tree is empty before.
-func (w *writer) build(entries []entry) {
-	var level []*node
-	var seps []string
-	for len(entries) > 0 {
-		n := min(fanout, len(entries))
-		leaf := &node{gen: w.gen, entries: append(make([]entry, 0, fanout+1), entries[:n]...)}
-		for _, e := range leaf.entries {
-			if e.item.head.Load().live() {
-				leaf.live++
-			}
-		}
-		level, seps = append(level, leaf), append(seps, entries[0].key)
-		entries = entries[n:]
-	}
-	for len(level) > 1 {
-		var up []*node
-		var upSeps []string
-		for len(level) > 0 {
-			n := min(fanout, len(level))
-			inner := &node{
-				gen:  w.gen,
-				kids: append(make([]*node, 0, fanout+1), level[:n]...),
-				seps: append(make([]string, 0, fanout+1), seps[:n]...),
-			}
-			for _, k := range inner.kids {
-				inner.live += k.live
-			}
-			up, upSeps = append(up, inner), append(upSeps, seps[0])
-			level, seps = level[n:], seps[n:]
-		}
-		level, seps = up, upSeps
-	}
-	if len(level) == 1 {
-		w.root = level[0]
-	}
-}
-
 // publish returns the tree as it stands, at revision; later changes leave it
 // alone.
 func (w *writer) publish(revision int64) tree {
@@ -152,127 +136,139 @@ func (w *writer) publish(revision int64) tree {
 	return tree{root: w.root, revision: revision}
 }
 
-// own returns n if it is the writer's to change, else a copy that is.
-func (w *writer) own(n *node) *node {
+// get returns the newest version of key, nil if there never was one.
+func (w *writer) get(key string) *version { return tree{root: w.root}.get(key) }
+
+// set makes v the newest version of a key that is there. The live counts are
+// left to add.
+func (w *writer) set(key string, v *version) {
+	leaf, i, _ := w.root.place(key)
+	leaf.setHead(i, v)
+}
+
+// own returns n if it is the writer's to change, else a copy that is and has
+// room for one more key.
+func (w *writer) own(n *node, room int) *node {
 	if n.gen == w.gen {
 		return n
 	}
-	c := &node{gen: w.gen, live: n.live}
-	if n.leaf() {
-		c.entries = append(make([]entry, 0, cap(n.entries)), n.entries...)
-		return c
-	}
-	c.kids = append(make([]*node, 0, cap(n.kids)), n.kids...)
-	c.seps = append(make([]string, 0, cap(n.seps)), n.seps...)
+	c := w.part(n, 0, n.keys.len()+1, room)
+	c.live = n.live
 	return c
 }
 
-// get returns the item of key, nil if there is none.
-func (w *writer) get(key string) *item { return tree{root: w.root}.get(key) }
+// part copies the children of n from the i-th on, into a node with places for
+// most children and room for so many more bytes of keys. Their live counts are
+// left to the caller.
+func (w *writer) part(n *node, i, most, room int) *node {
+	c := &node{gen: w.gen, keys: n.keys.clone(i, most, room)}
+	if n.leaf() {
+		c.heads = append(make([]*version, 0, most), n.heads[i:]...)
+	} else {
+		c.kids = append(make([]*node, 0, most), n.kids[i:]...)
+	}
+	return c
+}
+
+// sum counts anew what lives below n.
+func (n *node) sum() {
+	n.live = 0
+	for _, k := range n.kids {
+		n.live += k.live
+	}
+	for _, v := range n.heads {
+		if v.live() {
+			n.live++
+		}
+	}
+}
 
 // add adds delta to the live counts on the path to key, which is there.
 func (w *writer) add(key string, delta int) {
-	w.root = w.own(w.root)
+	w.root = w.own(w.root, 0)
 	for n := w.root; ; {
 		n.live += delta
 		if n.leaf() {
 			return
 		}
 		i := n.child(key)
-		n.kids[i] = w.own(n.kids[i])
+		n.kids[i] = w.own(n.kids[i], 0)
 		n = n.kids[i]
 	}
 }
 
-// insert puts a new key with its item, whose head is set, into the tree. The
-// key is not there yet.
-func (w *writer) insert(key string, it *item) {
-	w.root = w.own(w.root)
-	if right, sep := w.insertInto(w.root, key, it); right != nil {
-		w.root = &node{gen: w.gen, live: w.root.live + right.live, kids: []*node{w.root, right}, seps: []string{"", sep}}
+// insert puts a new key into the tree, which does not have it yet.
+func (w *writer) insert(key string, v *version) {
+	w.root = w.own(w.root, len(key))
+	if right := w.insertInto(w.root, key, v); right != nil {
+		left := w.root
+		w.root = &node{gen: w.gen, kids: []*node{left, right}}
+		w.root.keys.insert(0, "")
+		w.root.keys.insert(1, right.keys.at(0))
+		w.root.sum()
 	}
 }
 
 // insertInto inserts below n, which is the writer's own. When n is full it
-// keeps the left half and returns the right one with its bound.
-func (w *writer) insertInto(n *node, key string, it *item) (right *node, sep string) {
-	if it.head.Load().live() {
+// keeps the left part and returns the right one, whose first key is its bound.
+func (w *writer) insertInto(n *node, key string, v *version) (right *node) {
+	if v.live() {
 		n.live++
 	}
+	i := 0
 	if n.leaf() {
-		i := n.find(key)
-		n.entries = append(n.entries, entry{})
-		copy(n.entries[i+1:], n.entries[i:])
-		n.entries[i] = entry{key, it}
-		if len(n.entries) > fanout {
-			return w.splitLeaf(n, i == len(n.entries)-1)
+		i = n.keys.find(key)
+		n.keys.insert(i, key)
+		n.heads = insertAt(n.heads, i, v)
+	} else {
+		i = n.child(key)
+		n.kids[i] = w.own(n.kids[i], len(key))
+		split := w.insertInto(n.kids[i], key, v)
+		if split == nil {
+			return nil
 		}
-		return nil, ""
+		i++
+		n.keys.insert(i, split.keys.at(0))
+		n.kids = insertAt(n.kids, i, split)
 	}
-	i := n.child(key)
-	n.kids[i] = w.own(n.kids[i])
-	split, bound := w.insertInto(n.kids[i], key, it)
-	if split == nil {
-		return nil, ""
+	if !n.full() {
+		return nil
 	}
-	n.kids = append(n.kids, nil)
-	copy(n.kids[i+2:], n.kids[i+1:])
-	n.kids[i+1] = split
-	n.seps = append(n.seps, "")
-	copy(n.seps[i+2:], n.seps[i+1:])
-	n.seps[i+1] = bound
-	if len(n.kids) > fanout {
-		return w.splitInner(n, i+1 == len(n.kids)-1)
-	}
-	return nil, ""
+	return w.split(n, i == n.keys.len()-1)
 }
 
-// cut says where a full run of length n is split: in the middle, but near the
-// end where keys arrive in order, so that the left halves stay full.
-func cut(n int, atEnd bool) int {
+func (n *node) full() bool {
+	return n.keys.len() > fanout || (n.keys.len() >= 4 && n.keys.size() > fatNode)
+}
+
+// split leaves the left part of n in place and returns the right one: a half,
+// but the last child alone where keys arrive in order, so that what they leave
+// behind stays full.
+func (w *writer) split(n *node, atEnd bool) *node {
+	m := n.keys.len() / 2
 	if atEnd {
-		return n - 1
+		m = n.keys.len() - 1
 	}
-	return n / 2
-}
-
-func (w *writer) splitLeaf(n *node, atEnd bool) (*node, string) {
-	m := cut(len(n.entries), atEnd)
-	right := &node{gen: w.gen, entries: append(make([]entry, 0, fanout+1), n.entries[m:]...)}
-	clear(n.entries[m:])
-	n.entries = n.entries[:m]
-	for _, e := range right.entries {
-		if e.item.head.Load().live() {
-			right.live++
-		}
+	right := w.part(n, m, fanout+1, 0)
+	right.sum()
+	n.keys.cut(m)
+	if n.leaf() {
+		clear(n.heads[m:])
+		n.heads = n.heads[:m]
+	} else {
+		clear(n.kids[m:])
+		n.kids = n.kids[:m]
 	}
 	n.live -= right.live
-	return right, right.entries[0].key
-}
-
-func (w *writer) splitInner(n *node, atEnd bool) (*node, string) {
-	m := cut(len(n.kids), atEnd)
-	right := &node{
-		gen:  w.gen,
-		kids: append(make([]*node, 0, fanout+1), n.kids[m:]...),
-		seps: append(make([]string, 0, fanout+1), n.seps[m:]...),
-	}
-	clear(n.kids[m:])
-	clear(n.seps[m:])
-	n.kids, n.seps = n.kids[:m], n.seps[:m]
-	for _, k := range right.kids {
-		right.live += k.live
-	}
-	n.live -= right.live
-	return right, right.seps[0]
+	return right
 }
 
 // remove takes a dead key out of the tree.
 func (w *writer) remove(key string) {
-	w.root = w.own(w.root)
+	w.root = w.own(w.root, 0)
 	w.removeFrom(w.root, key)
 	for len(w.root.kids) == 1 {
-		w.root = w.own(w.root.kids[0])
+		w.root = w.own(w.root.kids[0], 0)
 	}
 }
 
@@ -281,34 +277,54 @@ func (w *writer) remove(key string) {
 // a node is merged into it.
 func (w *writer) removeFrom(n *node, key string) {
 	if n.leaf() {
-		if i := n.find(key); i < len(n.entries) && n.entries[i].key == key {
-			n.entries = append(n.entries[:i], n.entries[i+1:]...)
+		if i := n.keys.find(key); i < n.keys.len() && n.keys.at(i) == key {
+			n.keys.remove(i)
+			n.heads = removeAt(n.heads, i)
 		}
 		return
 	}
 	i := n.child(key)
-	n.kids[i] = w.own(n.kids[i])
+	n.kids[i] = w.own(n.kids[i], 0)
 	kid := n.kids[i]
 	w.removeFrom(kid, key)
 	switch {
-	case kid.width() == 0 && len(n.kids) > 1:
+	case kid.keys.len() == 0 && len(n.kids) > 1:
 		n.drop(i)
-	case i > 0 && kid.width()+n.kids[i-1].width() <= fanout/2:
-		left := w.own(n.kids[i-1])
-		left.live += kid.live
-		left.entries = append(left.entries, kid.entries...)
-		left.kids = append(left.kids, kid.kids...)
-		if !kid.leaf() {
-			left.seps = append(append(left.seps, n.seps[i]), kid.seps[1:]...)
+	case i > 0 && kid.small(n.kids[i-1]):
+		left := w.own(n.kids[i-1], kid.keys.size())
+		first := left.keys.len()
+		left.keys.append(&kid.keys)
+		if !left.leaf() {
+			left.keys.remove(first) // a first bound may stand too low to be one in the middle
+			left.keys.insert(first, n.keys.at(i))
 		}
+		left.live += kid.live
+		left.heads = append(left.heads, kid.heads...)
+		left.kids = append(left.kids, kid.kids...)
 		n.kids[i-1] = left
 		n.drop(i)
 	}
 }
 
-func (n *node) width() int { return len(n.entries) + len(n.kids) }
+// small says that two neighbours fill no more than half a node.
+func (n *node) small(left *node) bool {
+	return n.keys.len()+left.keys.len() <= fanout/2 && n.keys.size()+left.keys.size() <= fatNode/2
+}
 
 func (n *node) drop(i int) {
-	n.kids = append(n.kids[:i], n.kids[i+1:]...)
-	n.seps = append(n.seps[:i], n.seps[i+1:]...)
+	n.keys.remove(i)
+	n.kids = removeAt(n.kids, i)
+}
+
+func insertAt[T any](s []*T, i int, x *T) []*T {
+	s = append(s, nil)
+	copy(s[i+1:], s[i:])
+	s[i] = x
+	return s
+}
+
+func removeAt[T any](s []*T, i int) []*T {
+	copy(s[i:], s[i+1:])
+	s[len(s)-1] = nil
+	return s[:len(s)-1]
 }

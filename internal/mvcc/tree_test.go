@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,11 +16,7 @@ func over(old *version, main, create, count int64) *version {
 	return n
 }
 
-func liveItem(main int64) *item {
-	it := &item{}
-	it.head.Store(&version{main: main, create: main, count: 1})
-	return it
-}
+func made(main int64) *version { return &version{main: main, create: main, count: 1} }
 
 // check walks a tree and holds its counts and order against what is below.
 func check(t *testing.T, tr tree) {
@@ -28,25 +25,26 @@ func check(t *testing.T, tr tree) {
 	walk = func(n *node, lo string) (int, int) {
 		if n.leaf() {
 			live := 0
-			for i, e := range n.entries {
-				require.GreaterOrEqual(t, e.key, lo)
+			require.Equal(t, len(n.heads), n.keys.len())
+			for i := range n.heads {
+				require.GreaterOrEqual(t, n.keys.at(i), lo)
 				if i > 0 {
-					require.Greater(t, e.key, n.entries[i-1].key)
+					require.Greater(t, n.keys.at(i), n.keys.at(i-1))
 				}
-				if e.item.liveAt(tr.revision) != nil {
+				if n.head(i).liveAt(tr.revision) != nil {
 					live++
 				}
 			}
 			require.Equal(t, live, n.live)
 			return live, 0
 		}
-		require.Equal(t, len(n.kids), len(n.seps))
+		require.Equal(t, len(n.kids), n.keys.len())
 		require.LessOrEqual(t, len(n.kids), fanout)
 		total, depth := 0, -1
 		for i, k := range n.kids {
 			bound := lo
 			if i > 0 {
-				bound = n.seps[i]
+				bound = n.keys.at(i)
 			}
 			l, d := walk(k, bound)
 			if depth >= 0 {
@@ -73,7 +71,7 @@ func TestTreeAgainstAMap(t *testing.T) {
 	var (
 		w     = newWriter()
 		live  = map[string]bool{}
-		all   = map[string]*item{}
+		all   = map[string]*version{}
 		kept  []snapshot
 		main  = int64(1)
 		space = 3000
@@ -81,27 +79,31 @@ func TestTreeAgainstAMap(t *testing.T) {
 	for round := range 150 {
 		for range 1 + r.IntN(200) {
 			main++
-			key := fmt.Sprintf("k%05d", r.IntN(space))
-			it := all[key]
+			n := r.IntN(space)
+			key := fmt.Sprintf("k%05d", n) + strings.Repeat("x", n%7/6*3000) // one in seven is long
+			head := all[key]
+			// next sets the newest version of a key that is there.
+			next := func(create, count int64) {
+				all[key] = over(head, main, create, count)
+				w.set(key, all[key])
+			}
 			switch op := r.IntN(10); {
-			case it == nil:
-				it = liveItem(main)
-				w.insert(key, it)
-				all[key], live[key] = it, true
+			case head == nil:
+				all[key], live[key] = made(main), true
+				w.insert(key, all[key])
 			case op < 4 && live[key]: // delete
-				it.head.Store(over(it.head.Load(), main, 0, 0))
+				next(0, 0)
 				w.add(key, -1)
 				delete(live, key)
 			case !live[key] && op < 7: // recreate
-				it.head.Store(over(it.head.Load(), main, main, 1))
+				next(main, 1)
 				w.add(key, 1)
 				live[key] = true
 			case !live[key]: // forget
 				w.remove(key)
 				delete(all, key)
 			default: // overwrite: the tree is not touched
-				h := it.head.Load()
-				it.head.Store(over(h, main, h.create, h.count+1))
+				next(head.create, head.count+1)
 			}
 		}
 		var s snapshot
@@ -119,9 +121,9 @@ func TestTreeAgainstAMap(t *testing.T) {
 	for _, s := range kept {
 		check(t, s.tree)
 		var got []string
-		s.tree.ascend("", func(e entry) bool {
-			if e.item.liveAt(s.tree.revision) != nil {
-				got = append(got, e.key)
+		s.tree.ascend("", func(key string, head *version) bool {
+			if head.liveAt(s.tree.revision) != nil {
+				got = append(got, strings.Clone(key))
 			}
 			return true
 		})
@@ -138,7 +140,7 @@ func TestTreeInKeyOrderStaysFull(t *testing.T) {
 	w := newWriter()
 	const n = 100_000
 	for i := range n {
-		w.insert(fmt.Sprintf("%08d", i), liveItem(2))
+		w.insert(fmt.Sprintf("%08d", i), made(2))
 	}
 	tr := w.publish(2)
 	check(t, tr)
@@ -160,29 +162,33 @@ func TestTreeInKeyOrderStaysFull(t *testing.T) {
 
 func TestBuiltTreeIsTheInsertedOne(t *testing.T) {
 	for _, n := range []int{0, 1, fanout - 1, fanout, fanout + 1, fanout * fanout, fanout*fanout + 1, 20_000} {
-		var entries []entry
+		var heads []*version
 		inserted, built := newWriter(), newWriter()
+		b := builder{w: built}
 		for i := range n {
-			it := liveItem(2)
+			v := made(2)
 			if i%7 == 0 {
-				it.head.Store(over(it.head.Load(), 3, 0, 0))
+				v = over(v, 3, 0, 0)
 			}
-			entries = append(entries, entry{fmt.Sprintf("%08d", i), it})
-			inserted.insert(entries[i].key, it)
+			heads = append(heads, v)
+			key := fmt.Sprintf("%08d", i)
+			inserted.insert(key, v)
+			b.push(key, v)
 		}
-		built.build(entries)
-		a, b := inserted.publish(3), built.publish(3)
-		check(t, b)
-		require.Equal(t, a.len(), b.len())
+		b.finish()
+		one, other := inserted.publish(3), built.publish(3)
+		check(t, other)
+		require.Equal(t, one.len(), other.len())
 		for i := 0; i <= n; i += 1 + n/50 {
 			k := fmt.Sprintf("%08d", i)
-			require.Equal(t, a.below(k), b.below(k))
-			require.Equal(t, a.get(k), b.get(k))
+			require.Equal(t, one.below(k), other.below(k))
+			require.Same(t, one.get(k), other.get(k))
 		}
 		for i := range n { // it can be written to
 			if i%7 != 0 {
-				built.add(fmt.Sprintf("%08d", i), -1)
-				entries[i].item.head.Store(over(entries[i].item.head.Load(), 4, 0, 0))
+				key := fmt.Sprintf("%08d", i)
+				built.set(key, over(heads[i], 4, 0, 0))
+				built.add(key, -1)
 			}
 		}
 		check(t, built.publish(4))

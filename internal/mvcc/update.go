@@ -14,6 +14,7 @@ type Change struct {
 	// with the key alone. It is shared and never changed.
 	Record []byte
 
+	key     string
 	version *version
 }
 
@@ -31,6 +32,9 @@ type Update struct {
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
 	garbage   garbage
+	epochs    epochs
+	entry     []byte // for Save
+	inUse     int64  // bytes of the records that no compaction has made garbage
 }
 
 // Save writes what the store does not have yet into b, whose commit must come
@@ -39,6 +43,8 @@ func (u *Update) Save(b *store.Batch) {
 	for i := range u.changes {
 		c := &u.changes[i]
 		b.SetRecord(c.Revision, c.Tombstone, c.Record)
+		u.entry = appendEntry(u.entry[:0], c.key, c.version)
+		b.SetEntry(c.Revision, c.Tombstone, u.entry)
 	}
 	if u.compacted != u.saved {
 		b.SetMeta(compactedMeta, binary.BigEndian.AppendUint64(nil, uint64(u.compacted)))
@@ -54,6 +60,9 @@ func (u *Update) Revision() int64 {
 	}
 	return u.revision
 }
+
+// InUse is View.InUse, the open entry's changes included.
+func (u *Update) InUse() int64 { return u.inUse }
 
 // End closes an entry: whatever it changed is one revision. It returns the
 // revision that holds after it.
@@ -76,12 +85,14 @@ func (u *Update) Publish() *View {
 	}
 	clear(u.changes)
 	u.changes = u.changes[:0]
-	return u.view(u.keyspace.writer.publish(u.revision))
+	t := u.keyspace.writer.publish(u.revision)
+	u.expectHashes(t)
+	return u.view(t)
 }
 
 // view is the update as a view over t.
 func (u *Update) view(t tree) *View {
-	return &View{Revision: t.revision, Compacted: u.compacted, keyspace: u.keyspace, tree: t}
+	return &View{Revision: t.revision, Compacted: u.compacted, InUse: u.inUse, keyspace: u.keyspace, tree: t, epochs: u.epochs}
 }
 
 // Now is the update as a view, its open entry's changes included. It holds
@@ -92,11 +103,7 @@ func (u *Update) Now() *View {
 
 // Get returns the present record of key, nil if it does not exist.
 func (u *Update) Get(key []byte) ([]byte, error) {
-	it := u.keyspace.writer.get(view(key))
-	if it == nil {
-		return nil, nil
-	}
-	v := it.head.Load()
+	v := u.keyspace.writer.get(view(key))
 	if !v.live() {
 		return nil, nil
 	}
@@ -105,45 +112,53 @@ func (u *Update) Get(key []byte) ([]byte, error) {
 
 // Exists says whether key is there, and with which lease.
 func (u *Update) Exists(key []byte) (lease int64, ok bool) {
-	it := u.keyspace.writer.get(view(key))
-	if it == nil {
+	v := u.keyspace.writer.get(view(key))
+	if !v.live() {
 		return 0, false
 	}
-	v := it.head.Load()
-	return v.lease, v.live()
+	return v.lease(), true
 }
 
 // Put writes key. The slices are copied.
 func (u *Update) Put(key, val []byte, lease int64) {
-	main := u.revision + 1
-	v := &version{main: main, create: main, count: 1, lease: lease, sub: uint32(u.sub)}
+	rev := store.Revision{Main: u.revision + 1, Sub: u.sub}
 	w := u.keyspace.writer
-	it := w.get(view(key))
+	leaf, i, known := w.root.place(view(key))
 	var old *version
-	if it != nil {
-		old = it.head.Load()
+	if known {
+		old = leaf.head(i)
 	}
+	create, count := rev.Main, int64(1)
 	if old.live() {
-		v.create, v.count = old.create, old.count+1
+		create, count = old.create, old.count+1
 	}
+	v := newVersion(rev, create, count, lease)
 	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
-	kv := appendKeyValue(b, key, v.create, v.main, v.count, val, lease)
+	kv := appendKeyValue(b, key, create, rev.Main, count, val, lease)
 	v.size = uint32(len(kv))
-	v.cached.Store(&value{kv: kv}) // not in the cache's queue, so it stays until Publish
-	u.pushGarbage(view(key), v, old)
-	switch {
-	case it == nil:
-		it = &item{}
-		it.head.Store(v)
-		w.insert(string(key), it)
-	case old.live():
-		it.head.Store(v)
-	default:
-		it.head.Store(v)
+	at := fieldSize(len(key)) - len(key) // where the key lies in the record
+	v.cached.Store(&value{kv: kv})       // not in the cache's queue, so it stays until Publish
+	u.inUse += recordBytes(view(key), v)
+	u.hang(view(key), v, old)
+	if known {
+		leaf.setHead(i, v)
+	} else {
+		w.insert(view(key), v)
+	}
+	if known && !old.live() {
 		w.add(view(key), 1)
 	}
-	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, version: v})
+	if !old.live() {
+		u.epochs.add(view(key), v.main, 1)
+	}
+	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, key: view(kv[at : at+len(key)]), version: v})
 	u.sub++
+}
+
+// hang puts v, which nobody else knows yet, on top of old.
+func (u *Update) hang(key string, v, old *version) {
+	v.older.Store(old)
+	u.garbage.push(key, v, old)
 }
 
 // DeleteRange deletes the keys of a range and says how many there were. With
@@ -169,11 +184,13 @@ func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records
 // delete puts a tombstone on a live key.
 func (u *Update) delete(key string, old *version) {
 	w := u.keyspace.writer
-	v := &version{main: u.revision + 1, sub: uint32(u.sub)}
-	u.pushGarbage(key, v, old)
-	w.get(key).head.Store(v)
+	v := newVersion(store.Revision{Main: u.revision + 1, Sub: u.sub}, 0, 0, 0)
+	u.inUse += recordBytes(key, v)
+	u.hang(key, v, old)
+	w.set(key, v)
 	w.add(key, -1)
+	u.epochs.add(key, v.main, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
-	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, version: v})
+	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, key: view(record[len(record)-len(key):]), version: v})
 	u.sub++
 }

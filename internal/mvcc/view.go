@@ -20,9 +20,13 @@ type View struct {
 	// Compacted is the revision below which history is gone; -1 if none was
 	// ever given up.
 	Compacted int64
+	// InUse is the bytes of all records that are not compacted, those that are not
+	// swept yet left out. It is the same on every member.
+	InUse int64
 
 	keyspace *Keyspace
 	tree     tree
+	epochs   epochs // up to the tree's revision
 }
 
 // Keys is the number of live keys.
@@ -90,11 +94,7 @@ func (v *View) small(r *etcdserverpb.RangeRequest) bool {
 	}
 	s := newSpan(r.Key, r.RangeEnd)
 	if !s.ranged {
-		it := v.tree.get(s.lo)
-		if it == nil {
-			return true
-		}
-		ver := it.liveAt(rev)
+		ver := v.tree.get(s.lo).liveAt(rev)
 		return ver == nil || ver.size <= maxInlineBytes
 	}
 	if rev != v.Revision {
@@ -109,15 +109,15 @@ func (v *View) small(r *etcdserverpb.RangeRequest) bool {
 	}
 	var visited, live, size int64
 	fits := true
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
 		if visited++; visited > maxInlineVisits {
 			fits = false
 			return false
 		}
-		ver := e.item.liveAt(rev)
+		ver := head.liveAt(rev)
 		if ver == nil {
 			return true
 		}
@@ -177,7 +177,7 @@ func (s State) Record() ([]byte, error) { return s.keyspace.load(s.version) }
 // fn returns false or an error.
 func (v *View) Each(key, end []byte, fn func(State) (bool, error)) error {
 	for _, f := range v.collect(newSpan(key, end), v.Revision, 0) {
-		s := State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease, version: f.version, keyspace: v.keyspace}
+		s := State{Create: f.version.create, Mod: f.version.main, Version: f.version.count, Lease: f.version.lease(), version: f.version, keyspace: v.keyspace}
 		if more, err := fn(s); err != nil || !more {
 			return errors.Join(v.fresh(0), err)
 		}
@@ -269,11 +269,7 @@ func (v *View) read(r *etcdserverpb.RangeRequest, load loader) (Result, bool, er
 
 // readOne is the request that outnumbers all others: one key.
 func (v *View) readOne(r *etcdserverpb.RangeRequest, rev int64, load loader) (Result, bool, error) {
-	it := v.tree.get(view(r.Key))
-	if it == nil {
-		return Result{}, true, nil
-	}
-	ver := it.liveAt(rev)
+	ver := v.tree.get(view(r.Key)).liveAt(rev)
 	if ver == nil {
 		return Result{}, true, nil
 	}
@@ -295,41 +291,42 @@ func (v *View) readOne(r *etcdserverpb.RangeRequest, rev int64, load loader) (Re
 // them (0 for all).
 func (v *View) collect(s span, rev int64, most int) []found {
 	if !s.ranged {
-		if it := v.tree.get(s.lo); it != nil {
-			if ver := it.liveAt(rev); ver != nil {
-				return []found{{key: s.lo, version: ver}}
-			}
+		if ver := v.tree.get(s.lo).liveAt(rev); ver != nil {
+			return []found{{key: s.lo, version: ver}}
 		}
 		return nil
 	}
 	var list []found
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
-		if ver := e.item.liveAt(rev); ver != nil {
-			list = append(list, found{key: e.key, version: ver})
+		if ver := head.liveAt(rev); ver != nil {
+			list = append(list, found{key: key, version: ver})
 		}
 		return most == 0 || len(list) < most
 	})
 	return list
 }
 
-// count counts the live keys of span at rev: from the tree's sums at the
-// newest revision, by a walk at an older one.
+// count counts the live keys of span at rev: from the tree's sums, less what has
+// changed since; by a walk where that is too long ago.
 func (v *View) count(s span, rev int64) int {
-	if rev == v.tree.revision || !s.ranged {
-		if !s.ranged {
-			return len(v.collect(s, rev, 0))
-		}
+	if !s.ranged {
+		return len(v.collect(s, rev, 0))
+	}
+	if rev == v.tree.revision {
 		return v.tree.count(s)
 	}
+	if net, ok := v.epochs.since(s, rev); ok {
+		return v.tree.count(s) - net
+	}
 	n := 0
-	v.tree.ascend(s.lo, func(e entry) bool {
-		if !s.open && e.key >= s.hi {
+	v.tree.ascend(s.lo, func(key string, head *version) bool {
+		if !s.open && key >= s.hi {
 			return false
 		}
-		if e.item.liveAt(rev) != nil {
+		if head.liveAt(rev) != nil {
 			n++
 		}
 		return true
@@ -369,7 +366,7 @@ func stripValues(list []found, loaded bool) {
 		f := &list[i]
 		lease := int64(0)
 		if loaded {
-			lease = f.version.lease
+			lease = f.version.lease()
 		}
 		b := make([]byte, 0, len(f.key)+maxKeyValueOverhead)
 		f.kv = appendKeyValue(b, f.key, f.version.create, f.version.main, f.version.count, "", lease)
@@ -430,6 +427,9 @@ type span struct {
 	ranged bool // more than the one key lo
 	open   bool // no upper end
 }
+
+// has says whether key is in a ranged span.
+func (s *span) has(key string) bool { return key >= s.lo && (s.open || key < s.hi) }
 
 // newSpan reads key and range_end. The strings alias the slices, so a span
 // lives no longer than its request.

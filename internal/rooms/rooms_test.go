@@ -14,35 +14,36 @@ import (
 // plan says what of this module a package may import, beside api/... A package
 // that is not named may not exist.
 var plan = map[string][]string{
-	"cmd/etcd":          {"server"},
-	"cmd/etcdctl":       {"internal/ctl"},
-	"cmd/etcdutl":       {"internal/utl"},
-	"client":            {},
-	"internal/ctl":      {"client"},
-	"internal/utl":      {},
-	"server":            {"*"},
-	"internal/web":      {"internal/service"},
-	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
-	"internal/rpc":      {},
-	"internal/replica":  {"internal/raft", "internal/wal"},
-	"internal/raft":     {},
-	"internal/wal":      {},
-	"internal/datadir":  {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":      {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/raft", "internal/replica", "internal/sim/disk"},
-	"internal/machine":  {"internal/mvcc", "internal/member", "internal/store"},
-	"internal/mvcc":     {"internal/store"},
-	"internal/member":   {"internal/store"},
-	"internal/store":    {},
-	"internal/sim/disk": {},
-	"internal/rooms":    {},
-	"bench":             {},
-	"bench/echo":        {},
-	"test/crash":        {},
-	"test/ctl":          {},
+	"cmd/etcd":           {"server"},
+	"cmd/etcdctl":        {"internal/ctl"},
+	"cmd/etcdutl":        {"internal/utl"},
+	"client":             {},
+	"internal/ctl":       {"client"},
+	"internal/utl":       {},
+	"server":             {"*"},
+	"internal/web":       {"internal/service"},
+	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/rpc":       {},
+	"internal/replica":   {"internal/raft", "internal/wal"},
+	"internal/raft":      {},
+	"internal/wal":       {},
+	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
+	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
+	"internal/mvcc":      {"internal/store"},
+	"internal/member":    {"internal/store"},
+	"internal/compactor": {},
+	"internal/store":     {},
+	"internal/sim/disk":  {},
+	"internal/rooms":     {},
+	"bench":              {},
+	"bench/echo":         {},
+	"test/crash":         {},
+	"test/ctl":           {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor"}
 
 type pkg struct {
 	ImportPath string

@@ -28,6 +28,15 @@ func (s *Service) Announce(ctx context.Context, name string, clientURLs []string
 	return nil
 }
 
+// Leads says whether this member is the leader.
+func (s *Service) Leads() bool { return s.c.Replica.Status().Leader == s.c.MemberID }
+
+// Compact gives up the history before revision, without waiting for the space.
+// Errors: errs.Compacted, errs.FutureRev, errs.Corrupt, failures to propose.
+func (s *Service) Compact(ctx context.Context, revision int64) error {
+	return s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{Compaction: &etcdserverpb.CompactionRequest{Revision: revision}})
+}
+
 // proposeAndWait sends a request of the member's own through the log.
 func (s *Service) proposeAndWait(ctx context.Context, r *etcdserverpb.InternalRaftRequest) error {
 	r.Header = &etcdserverpb.RequestHeader{ID: s.newID()}

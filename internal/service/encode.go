@@ -13,6 +13,7 @@ const (
 	fieldDeleteRange = 5
 	fieldTxn         = 6
 	fieldCompaction  = 7
+	fieldAlarm       = 10
 	fieldHeader      = 100
 )
 

@@ -86,6 +86,10 @@ func (s *Service) put(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
+	if !s.hasRoom(machine.CostOfPut(&r)) {
+		fail(c, errs.NoSpace)
+		return
+	}
 	s.propose(c, fieldPut, answerPut)
 }
 
@@ -145,6 +149,10 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 	}
 	readOnly, serializable := plainReads(r)
 	if !readOnly {
+		if !s.hasRoom(machine.CostOfTxn(r)) {
+			fail(c, errs.NoSpace)
+			return
+		}
 		s.proposePayload(c, fieldTxn, payload, answerTxnWrite)
 		return
 	}

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"errors"
+
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/mvcc"
@@ -29,14 +31,17 @@ func (s *Service) answerStatus(c *rpc.Call) {
 		Header:           s.protoHeader(view.Keys.Revision),
 		Version:          s.c.Version,
 		DbSize:           int64(size),
-		DbSizeInUse:      int64(size),
-		DbSizeQuota:      s.c.Quota,
+		DbSizeInUse:      view.Keys.InUse,
+		DbSizeQuota:      max(int64(s.c.Quota), 0),
 		Leader:           raft.Leader,
 		RaftIndex:        raft.Commit,
 		RaftTerm:         raft.Term,
 		RaftAppliedIndex: view.Applied,
 		StorageVersion:   s.c.StorageVersion,
 		DowngradeInfo:    &etcdserverpb.DowngradeInfo{},
+	}
+	for _, a := range view.Members.Alarms {
+		res.Errors = append(res.Errors, a.String())
 	}
 	if raft.Leader == 0 {
 		res.Errors = append(res.Errors, errs.NoLeader.Error())
@@ -66,5 +71,40 @@ func (s *Service) answerHash(c *rpc.Call, revision int64) {
 	})
 	if err != nil {
 		fail(c, err)
+	}
+}
+
+// hash serves Maintenance.Hash, the hash of all that is replicated.
+func (s *Service) hash(c *rpc.Call) {
+	var r etcdserverpb.HashRequest
+	if !decoded(c, r.UnmarshalVT(c.Payload())) {
+		return
+	}
+	c.Keep()
+	s.workers.do(c, func() { s.answerWholeHash(c) })
+}
+
+func (s *Service) answerWholeHash(c *rpc.Call) {
+	for {
+		view := s.c.Machine.View()
+		sum, err := view.Hash()
+		switch {
+		case errors.Is(err, mvcc.ErrStale):
+		case err != nil:
+			fail(c, err)
+			return
+		default:
+			c.Reply(&etcdserverpb.HashResponse{Header: s.protoHeader(view.Keys.Revision), Hash: sum})
+			return
+		}
+	}
+}
+
+// defragment serves Maintenance.Defragment. The store gives space back by itself
+// and has nothing to do.
+func (s *Service) defragment(c *rpc.Call) {
+	var r etcdserverpb.DefragmentRequest
+	if decoded(c, r.UnmarshalVT(c.Payload())) {
+		c.Reply(&etcdserverpb.DefragmentResponse{})
 	}
 }

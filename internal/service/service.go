@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,8 +33,8 @@ type Config struct {
 	MaxRequestBytes, MaxTxnOps int
 	// Version is the server's version, StorageVersion the one of its data.
 	Version, StorageVersion string
-	// Quota is what Status reports.
-	Quota  int64
+	// Quota bounds the bytes of the records that are not compacted.
+	Quota  machine.Quota
 	Logger *zap.Logger
 }
 
@@ -42,6 +43,7 @@ type Service struct {
 	c       Config
 	nextID  atomic.Uint64
 	workers workers
+	raising atomic.Bool // an alarm of ours is on its way
 
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
@@ -81,7 +83,10 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Maintenance/Status", Inline: s.status},
+		{Path: "/etcdserverpb.Maintenance/Hash", Inline: s.hash},
 		{Path: "/etcdserverpb.Maintenance/HashKV", Inline: s.hashKV},
+		{Path: "/etcdserverpb.Maintenance/Alarm", Inline: s.alarm},
+		{Path: "/etcdserverpb.Maintenance/Defragment", Inline: s.defragment},
 	}
 }
 
@@ -162,6 +167,9 @@ type proposed struct {
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
 	if err != nil {
+		if errors.Is(err, errs.NoSpace) {
+			p.service.raiseNoSpace()
+		}
 		fail(p.call, err)
 	} else {
 		p.answer(p.service, p.call, result.(*machine.Result))

@@ -21,8 +21,12 @@ type Model struct {
 	// Index is the last entry that was applied, Revision the newest revision.
 	Index               uint64
 	Revision, Compacted int64
-	keys                map[string][]version
-	entries             map[uint64]string // what stood where
+	// Before is the compacted revision before the last compaction.
+	Before int64
+	// Alarms are those that are raised, by member and type.
+	Alarms  map[[2]uint64]bool
+	keys    map[string][]version
+	entries map[uint64]string // what stood where
 }
 
 // version is a version of a key; its place among the changes of its revision
@@ -34,7 +38,7 @@ type version struct {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, keys: map[string][]version{}, entries: map[uint64]string{}}
+	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, keys: map[string][]version{}, entries: map[uint64]string{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -68,13 +72,22 @@ func (m *Model) request(data []byte) error {
 	}
 	t := txn{m: m}
 	switch {
+	case r.Alarm != nil:
+		a := [2]uint64{r.Alarm.MemberID, uint64(r.Alarm.Alarm)}
+		switch {
+		case r.Alarm.Action == etcdserverpb.AlarmRequest_ACTIVATE && a[1] != 0:
+			m.Alarms[a] = true
+		case r.Alarm.Action == etcdserverpb.AlarmRequest_DEACTIVATE:
+			delete(m.Alarms, a)
+		}
+	case m.forbids(r):
 	case r.Put != nil:
 		t.put(r.Put)
 	case r.DeleteRange != nil:
 		t.delete(r.DeleteRange)
 	case r.Compaction != nil:
 		if c := r.Compaction.Revision; c > m.Compacted && c <= m.Revision {
-			m.Compacted = c
+			m.Before, m.Compacted = m.Compacted, c
 		}
 	case r.Txn != nil:
 		path := t.choose(r.Txn)
@@ -86,6 +99,25 @@ func (m *Model) request(data []byte) error {
 		m.Revision++
 	}
 	return nil
+}
+
+// forbids says whether an alarm stands against a request.
+func (m *Model) forbids(r *etcdserverpb.InternalRaftRequest) bool {
+	for a := range m.Alarms {
+		if etcdserverpb.AlarmType(a[1]) == etcdserverpb.AlarmType_CORRUPT || r.Put != nil || r.Txn != nil && putsAnything(r.Txn) {
+			return true
+		}
+	}
+	return false
+}
+
+func putsAnything(t *etcdserverpb.TxnRequest) bool {
+	for _, op := range append(append([]*etcdserverpb.RequestOp{}, t.Success...), t.Failure...) {
+		if op.GetRequestPut() != nil || op.GetRequestTxn() != nil && putsAnything(op.GetRequestTxn()) {
+			return true
+		}
+	}
+	return false
 }
 
 // txn is the changes of one entry.
@@ -261,20 +293,24 @@ func (m *Model) At(revision int64) []*mvccpb.KeyValue {
 	return out
 }
 
-// Hash is the hash of the keyspace at a revision, by the letter of its
-// definition: over the records that a finished compaction has left, in the order
-// of their revisions.
-func (m *Model) Hash(revision int64) uint32 {
-	type record struct {
-		version
-		kept bool
-	}
-	var left []record
-	anyKept := false
+// record is a version whose record a finished compaction has left. It is kept if
+// it is what a reader sees.
+type record struct {
+	version
+	kept bool
+}
+
+// left lists the records up to a revision that a finished compaction at compacted
+// has left, in the order of their revisions, and says whether a reader at the
+// revision sees any.
+func (m *Model) left(compacted, revision int64) (left []record, anyKept bool) {
 	for _, vs := range m.keys {
-		atC, atR := newest(vs, m.Compacted), newest(vs, revision)
+		atC, atR := newest(vs, compacted), newest(vs, revision)
 		for i, v := range vs {
-			gone := v.ModRevision <= m.Compacted && (i != atC || v.Version == 0 && v.ModRevision != m.Compacted)
+			gone := v.ModRevision <= compacted && i != atC
+			if v.Version == 0 { // one exactly at the compaction stays, whatever follows it there
+				gone = v.ModRevision < compacted
+			}
 			kept := i == atR && v.Version > 0
 			anyKept = anyKept || kept
 			if !gone && v.ModRevision <= revision {
@@ -288,26 +324,49 @@ func (m *Model) Hash(revision int64) uint32 {
 		}
 		return int(a.sub - b.sub)
 	})
+	return left, anyKept
+}
+
+// encode appends the record as it is stored, under its revision.
+func (r record) encode(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(r.ModRevision))
+	b = append(b, '_')
+	b = binary.BigEndian.AppendUint64(b, uint64(r.sub))
+	kv := r.KeyValue
+	if r.Version == 0 {
+		b = append(b, 't')
+		kv = &mvccpb.KeyValue{Key: r.Key}
+	}
+	value, err := kv.MarshalVT()
+	if err != nil {
+		panic(err) // a message of plain fields has no reason to fail
+	}
+	return append(b, value...)
+}
+
+// Hash is the hash of the keyspace at a revision, by the letter of its
+// definition: over the records that a finished compaction at compacted has left,
+// in the order of their revisions.
+func (m *Model) Hash(compacted, revision int64) uint32 {
+	left, anyKept := m.left(compacted, revision)
 	data := []byte("key")
 	for _, r := range left {
-		if r.ModRevision <= m.Compacted && anyKept && !r.kept || r.ModRevision == m.Compacted && r.Version == 0 {
+		if r.ModRevision <= compacted && anyKept && !r.kept || r.ModRevision == compacted && r.Version == 0 {
 			continue
 		}
-		data = binary.BigEndian.AppendUint64(data, uint64(r.ModRevision))
-		data = append(data, '_')
-		data = binary.BigEndian.AppendUint64(data, uint64(r.sub))
-		kv := r.KeyValue
-		if r.Version == 0 {
-			data = append(data, 't')
-			kv = &mvccpb.KeyValue{Key: r.Key}
-		}
-		b, err := kv.MarshalVT()
-		if err != nil {
-			panic(err) // a message of plain fields has no reason to fail
-		}
-		data = append(data, b...)
+		data = r.encode(data)
 	}
 	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+}
+
+// InUse is the bytes of all records that the compaction leaves.
+func (m *Model) InUse() int64 {
+	left, _ := m.left(m.Compacted, m.Revision)
+	var data []byte
+	for _, r := range left {
+		data = r.encode(data)
+	}
+	return int64(len(data))
 }
 
 // newest is the place of the newest version at or below a revision, -1 if there

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -121,7 +122,7 @@ func (r *run) start() error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if r.machine, err = machine.New(r.data.Store, keys); err != nil {
+	if r.machine, err = machine.New(r.data.Store, keys, 0); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	node, err := raft.New(raft.Config{
@@ -170,6 +171,16 @@ func (r *run) verify() error {
 	if view.Keys.Compacted != r.model.Compacted {
 		return fmt.Errorf("the member is compacted at %d, the model at %d", view.Keys.Compacted, r.model.Compacted)
 	}
+	if got, want := view.Keys.InUse, r.model.InUse(); got != want {
+		return fmt.Errorf("%d bytes are in use, and must be %d", got, want)
+	}
+	raised := map[[2]uint64]bool{}
+	for _, a := range view.Members.Alarms {
+		raised[[2]uint64{a.MemberID, uint64(a.Type)}] = true
+	}
+	if !maps.Equal(raised, r.model.Alarms) {
+		return fmt.Errorf("the alarms are %v, and must be %v", raised, r.model.Alarms)
+	}
 	if c := r.model.Compacted; c > 1 {
 		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
 			return fmt.Errorf("a read below the compaction at %d: %v", c, err)
@@ -192,8 +203,12 @@ func (r *run) verifyHash(view *mvcc.View, rev int64) error {
 	if err != nil {
 		return fmt.Errorf("hash at revision %d: %w", rev, err)
 	}
-	if want := r.model.Hash(rev); h.Hash != want {
-		return fmt.Errorf("the hash at revision %d, compacted at %d, is %d and must be %d", rev, view.Compacted, h.Hash, want)
+	under := r.model.Compacted
+	if rev == under && h.Compacted != under {
+		under = r.model.Before // the hash that the compaction has left behind
+	}
+	if want := r.model.Hash(under, rev); h.Hash != want || h.Compacted != under {
+		return fmt.Errorf("the hash at revision %d, compacted at %d, is %d and must be %d, compacted at %d", rev, h.Compacted, h.Hash, want, under)
 	}
 	return nil
 }

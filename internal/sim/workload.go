@@ -107,6 +107,12 @@ func (w workload) request(id uint64, revision int64) ([]byte, error) {
 	switch n := w.rng.IntN(100); {
 	case n < 3:
 		r.Compaction = &etcdserverpb.CompactionRequest{Revision: revision + 2 - w.rng.Int64N(12)}
+	case n < 6: // raised more seldom than disarmed, so that most of a run is without one
+		r.Alarm = &etcdserverpb.AlarmRequest{
+			Action:   etcdserverpb.AlarmRequest_AlarmAction(min(w.rng.IntN(6), 2)),
+			MemberID: uint64(w.rng.IntN(2)),
+			Alarm:    etcdserverpb.AlarmType(w.rng.IntN(3)),
+		}
 	case n < 60:
 		r.Put = w.put()
 	case n < 80:

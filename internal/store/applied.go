@@ -27,7 +27,7 @@ const (
 )
 
 // formatVersion is the version of the key layout.
-const formatVersion = 1
+const formatVersion = 2
 
 func (a Applied) append(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, a.Index)

@@ -24,16 +24,25 @@ func (b *Batch) SetRecord(r Revision, tombstone bool, value []byte) {
 	b.fail(b.batch.Set(appendRecordKey(key[:0], r, tombstone), value, nil))
 }
 
-// DeleteRecord deletes a record; tombstone must be what it was written with.
+// SetEntry writes the entry of a record: what is read of it at start, without its value.
+func (b *Batch) SetEntry(r Revision, tombstone bool, entry []byte) {
+	var key [recordKeyBytes + 1]byte
+	b.fail(b.batch.Set(appendEntryKey(key[:0], r, tombstone), entry, nil))
+}
+
+// DeleteRecord deletes a record and its entry; tombstone must be what it was written with.
 func (b *Batch) DeleteRecord(r Revision, tombstone bool) {
 	var key [recordKeyBytes + 1]byte
 	b.fail(b.batch.Delete(appendRecordKey(key[:0], r, tombstone), nil))
+	b.fail(b.batch.Delete(appendEntryKey(key[:0], r, tombstone), nil))
 }
 
-// DeleteRecordRange deletes the records from ≤ r < to with one range tombstone: worth it for runs above some 64 records.
+// DeleteRecordRange deletes the records from ≤ r < to and their entries with two range tombstones: worth it for runs above some 64
+// records.
 func (b *Batch) DeleteRecordRange(from, to Revision) {
 	var start, end [recordKeyBytes]byte
 	b.fail(b.batch.DeleteRange(appendRecordKey(start[:0], from, false), appendRecordKey(end[:0], to, false), nil))
+	b.fail(b.batch.DeleteRange(appendEntryKey(start[:0], from, false), appendEntryKey(end[:0], to, false), nil))
 }
 
 // Set writes a record of a space.

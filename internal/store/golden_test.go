@@ -28,6 +28,8 @@ func TestGoldenKeys(t *testing.T) {
 		b.SetRecord(Revision{2, 0}, false, []byte("first"))
 		b.SetRecord(Revision{2, 1}, true, []byte("gone"))
 		b.SetRecord(Revision{0x102030405060708, 0x11}, false, []byte("far"))
+		b.SetEntry(Revision{2, 0}, false, []byte("entry"))
+		b.SetEntry(Revision{2, 1}, true, []byte("gone"))
 		require.NoError(t, b.Commit())
 		var out strings.Builder
 		for c := s.cursor(nil, nil, false); ; {
@@ -54,12 +56,14 @@ func TestKeyOrder(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, r, got)
 			require.Equal(t, tombstone, gone)
+			require.Equal(t, key[1:], appendEntryKey(nil, r, tombstone)[1:])
 			keys = append(keys, string(key))
 		}
 	}
 	require.True(t, slices.IsSorted(keys))
 	require.Less(t, keys[len(keys)-1], string([]byte{recordEnd}))
 	for _, s := range []Space{spaceMeta, SpaceAlarm, SpaceAuth, SpaceLease, SpaceMember} {
+		require.Less(t, string(appendSpaceKey(nil, s, []byte{0xff, 0xff})), string(appendEntryKey(nil, Revision{}, false)))
 		require.Less(t, string(appendSpaceKey(nil, s, []byte{0xff, 0xff})), keys[0])
 	}
 	for _, bad := range []string{"", "r", "x2345678123456781", "r23456781234567t", "r2345678123456781x", "r2345678123456781tt"} {

@@ -45,7 +45,7 @@ type Options struct {
 
 const (
 	defaultMemTableBytes = 16 << 20
-	defaultCacheBytes    = 16 << 20
+	defaultCacheBytes    = 32 << 20
 
 	// memTableStop is how many full memtables may add up before the engine stalls writes: one that is written, one that is flushed,
 	// and two that a slow disk may owe.
@@ -101,10 +101,13 @@ func (s *Store) engineOptions() *pebble.Options {
 		o.TargetFileSizes[i] = min(int64(8<<20)<<i, 64<<20)
 	}
 	o.FlushSplitBytes = 16 << 20
-	// Tables end where the records begin. Without this the first records of each flush share a table with the applied record and the
-	// leases, and are rewritten with them.
+	// Tables end where the records and where their entries begin. Without this the first of each flush share a table with the applied
+	// record and the leases, and are rewritten with them.
 	o.Experimental.SpanPolicyFunc = func(start []byte) (pebble.SpanPolicy, []byte, error) {
-		if len(start) == 0 || start[0] < recordPrefix {
+		switch {
+		case len(start) == 0 || start[0] < entryPrefix:
+			return pebble.SpanPolicy{}, []byte{entryPrefix}, nil
+		case start[0] < recordPrefix:
 			return pebble.SpanPolicy{}, []byte{recordPrefix}, nil
 		}
 		return pebble.SpanPolicy{}, nil, nil

@@ -81,8 +81,11 @@ func (s *Store) checkFormat() error {
 	case ok && len(value) != 4:
 		return fmt.Errorf("a format version of %d bytes", len(value))
 	case ok:
-		if v := binary.BigEndian.Uint32(value); v > formatVersion {
+		switch v := binary.BigEndian.Uint32(value); {
+		case v > formatVersion:
 			return fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewerFormat, v, formatVersion)
+		case v < formatVersion:
+			return fmt.Errorf("written in format %d, before the first release; this program knows format %d", v, formatVersion)
 		}
 		return nil
 	case s.opts.ReadOnly:

@@ -188,7 +188,7 @@ func TestIdentityAndFormat(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, Identity{ClusterID: 1, MemberID: 2}, id)
 	b = s.NewBatch()
-	b.SetMeta(metaFormat, []byte{0, 0, 0, 2})
+	b.SetMeta(metaFormat, []byte{0, 0, 0, formatVersion + 1})
 	require.NoError(t, b.Commit())
 	require.NoError(t, s.Close())
 	_, err = Open(Options{FS: fs, Dir: testDir})

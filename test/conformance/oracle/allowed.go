@@ -77,14 +77,9 @@ func allowed() []difference {
 			},
 		},
 		{
-			name: "HashKV at the compaction", since: "after 3.4", where: "section 3, HashKV at the compaction revision",
-			occurs: func(capabilities) bool { return false }, // not before the gap below is closed
-			settle: settleHashAtCompaction,
-		},
-		{
-			name: "GAP: HashKV at the compaction is hashed anew", since: "not what 3.7 does while it has the hash it kept", where: "section 3, HashKV at the compaction revision",
+			name: "HashKV at a compaction", since: "after 3.4", where: "section 3, HashKV at the compaction revision",
 			occurs: func(c capabilities) bool { return c.hashKV && c.compact },
-			settle: settleHashedAnew,
+			settle: settleHashAtCompaction,
 		},
 	}
 }
@@ -238,36 +233,21 @@ func settleHashRevision(c *circumstances, ours, _ *Answer) bool {
 	return true
 }
 
-// settleHashAtCompaction lets us answer at the compaction with what 3.4 said of
-// that revision just before it was compacted.
+// settleHashAtCompaction lets us answer at one of the last compactions with what
+// 3.4 said of that revision just before it was compacted.
 func settleHashAtCompaction(c *circumstances, ours, theirs *Answer) bool {
-	r, ok := c.request.(*pb.HashKVRequest)
-	if !ok || ours.failed() || r.Revision != c.state.compacted || c.state.atCompaction == nil {
-		return false
-	}
-	if theirs.Code != codes.OutOfRange || theirs.Text != textCompacted || ours.Message.(*pb.HashKVResponse).CompactRevision == r.Revision {
-		return false
-	}
-	before := proto.CloneOf(c.state.atCompaction)
-	before.Header = proto.CloneOf(ours.Message.(*pb.HashKVResponse).Header)
-	before.Header.Revision = c.state.revision
-	*theirs = Answer{Message: before}
-	return true
-}
-
-// settleHashedAnew lets us answer at the compaction as 3.7 does when it no
-// longer has the hash that it kept. 3.4 says nothing that the hash could be held
-// against.
-func settleHashedAnew(c *circumstances, ours, theirs *Answer) bool {
 	r, ok := c.request.(*pb.HashKVRequest)
 	if !ok || ours.failed() || theirs.Code != codes.OutOfRange || theirs.Text != textCompacted {
 		return false
 	}
-	res := ours.Message.(*pb.HashKVResponse)
-	if r.Revision != c.state.compacted || res.CompactRevision != r.Revision || res.Header.GetRevision() != c.state.revision {
+	was := c.state.atCompaction[r.Revision]
+	if was == nil || ours.Message.(*pb.HashKVResponse).CompactRevision == r.Revision {
 		return false
 	}
-	*theirs = *ours
+	before := proto.CloneOf(was)
+	before.Header = proto.CloneOf(ours.Message.(*pb.HashKVResponse).Header)
+	before.Header.Revision = c.state.revision
+	*theirs = Answer{Message: before}
 	return true
 }
 

@@ -324,5 +324,5 @@ func (g *Generator) hashKV() Operation {
 // comparable says whether there is anything to hold a hash at a revision
 // against: 3.4 refuses the one at the compaction itself.
 func (g *Generator) comparable(revision int64) bool {
-	return revision != g.state.compacted || g.state.atCompaction != nil
+	return revision != g.state.compacted || g.state.atCompaction[revision] != nil
 }

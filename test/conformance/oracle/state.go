@@ -38,19 +38,20 @@ type state struct {
 	// hashes are the peer's answers of HashKV, by revision, as long as the
 	// revision lies above the compaction.
 	hashes map[int64]*pb.HashKVResponse
-	// atCompaction is the hash of the compacted revision as it was before the
-	// last compaction; nil if nobody asked, or our member started since.
-	atCompaction *pb.HashKVResponse
+	// atCompaction are the hashes of the compacted revisions as they were before
+	// their compactions, for those of which somebody asked since our member
+	// started.
+	atCompaction map[int64]*pb.HashKVResponse
 }
 
 func newState() *state {
-	return &state{revision: 1, compacted: -1, seen: map[string]*mvccpb.KeyValue{}, hashes: map[int64]*pb.HashKVResponse{}}
+	return &state{revision: 1, compacted: -1, seen: map[string]*mvccpb.KeyValue{}, hashes: map[int64]*pb.HashKVResponse{}, atCompaction: map[int64]*pb.HashKVResponse{}}
 }
 
 // observe takes in what an operation has changed and shown.
 func (s *state) observe(op Operation, answer Answer) {
 	if op.isRestart() {
-		s.atCompaction = nil
+		clear(s.atCompaction)
 		return
 	}
 	if answer.failed() {
@@ -62,7 +63,9 @@ func (s *state) observe(op Operation, answer Answer) {
 	switch r := op.Request.(type) {
 	case *pb.CompactionRequest:
 		s.compacted = r.Revision
-		s.atCompaction = s.hashes[r.Revision]
+		if h := s.hashes[r.Revision]; h != nil {
+			s.atCompaction[r.Revision] = h
+		}
 		clear(s.hashes)
 	case *pb.HashKVRequest:
 		at := r.Revision
