@@ -19,7 +19,15 @@ import (
 // connect returns a client of the endpoints that the flags name. The caller
 // closes it.
 func (t *tool) connect(ctx context.Context) (*client.Client, error) {
-	c, err := t.config(ctx)
+	endpoints, err := t.endpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.connectTo(ctx, endpoints)
+}
+
+func (t *tool) connectTo(ctx context.Context, endpoints []string) (*client.Client, error) {
+	c, err := t.config(endpoints)
 	if err != nil {
 		return nil, err
 	}
@@ -34,10 +42,11 @@ func newClient(ctx context.Context, c client.Config) (*client.Client, error) {
 	return cl, nil
 }
 
-// config is what the global flags say of a connection.
-func (t *tool) config(ctx context.Context) (client.Config, error) {
+// config is what the global flags say of a connection to endpoints.
+func (t *tool) config(endpoints []string) (client.Config, error) {
 	g := &t.global
 	c := client.Config{
+		Endpoints:            endpoints,
 		DialTimeout:          g.dialTimeout,
 		DialKeepAliveTime:    g.keepAliveTime,
 		DialKeepAliveTimeout: g.keepAliveTimeout,
@@ -50,9 +59,6 @@ func (t *tool) config(ctx context.Context) (client.Config, error) {
 		return c, err
 	}
 	var err error
-	if c.Endpoints, err = t.endpoints(ctx); err != nil {
-		return c, err
-	}
 	if c.TLS, err = t.tls(c.Endpoints); err != nil {
 		return c, &failure{exitArguments, err}
 	}
@@ -66,6 +72,8 @@ func (t *tool) config(ctx context.Context) (client.Config, error) {
 func (t *tool) endpoints(ctx context.Context) ([]string, error) {
 	g := &t.global
 	if g.discoverySRV != "" {
+		ctx, cancel := context.WithTimeout(ctx, g.dialTimeout)
+		defer cancel()
 		return discover(ctx, net.DefaultResolver, g.discoverySRV, g.discoverySRVName, g.insecureDiscovery)
 	}
 	var all []string

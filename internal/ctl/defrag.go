@@ -23,7 +23,7 @@ func (t *tool) defragCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, err := t.connect(ctx)
+		c, err := t.connectTo(ctx, endpoints)
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func askAll[T any](ctx context.Context, t *tool, cluster bool, what string, ask 
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := t.connect(ctx)
+	c, err := t.connectTo(ctx, endpoints)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -36,7 +36,7 @@ func (t *tool) healthCommand(cluster *bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			config, err := t.config(ctx)
+			config, err := t.config(endpoints)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,11 @@ func (t *tool) moveLeaderCommand() *cobra.Command {
 }
 
 func (t *tool) moveLeader(ctx context.Context, to uint64) error {
-	config, err := t.config(ctx)
+	endpoints, err := t.endpoints(ctx)
+	if err != nil {
+		return err
+	}
+	config, err := t.config(endpoints)
 	if err != nil {
 		return err
 	}
