@@ -15,7 +15,7 @@ GO      := go
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-build: ## bin/etcd
+build: ## bin/etcd, bin/etcdctl, bin/etcdutl
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 start: build ## build, and run a member on 127.0.0.1:2379 with its data in default.etcd

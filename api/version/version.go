@@ -23,3 +23,9 @@ func Text() string {
 	return fmt.Sprintf("etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
 		Server, GitSHA, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
+
+// Tool is what a tool of that name prints of itself.
+func Tool(name string) string {
+	return fmt.Sprintf("%s version: %s\nAPI version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
+		name, Server, API, GitSHA, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

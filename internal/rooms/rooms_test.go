@@ -15,6 +15,11 @@ import (
 // that is not named may not exist.
 var plan = map[string][]string{
 	"cmd/etcd":           {"server"},
+	"cmd/etcdctl":        {"internal/ctl"},
+	"cmd/etcdutl":        {"internal/utl"},
+	"client":             {},
+	"internal/ctl":       {"client"},
+	"internal/utl":       {},
 	"server":             {"*"},
 	"internal/web":       {"internal/service"},
 	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
@@ -34,6 +39,7 @@ var plan = map[string][]string{
 	"bench":              {},
 	"bench/echo":         {},
 	"test/crash":         {},
+	"test/ctl":           {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
