@@ -18,6 +18,7 @@ var plan = map[string][]string{
 	"server":            {"*"},
 	"internal/web":      {"internal/service"},
 	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/cert":     {},
 	"internal/rpc":      {},
 	"internal/replica":  {"internal/raft", "internal/wal"},
 	"internal/raft":     {},
