@@ -83,7 +83,7 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 func (m *Member) start(ctx context.Context) error {
 	began := time.Now()
 	c := m.config
-	if err := m.listeners.bind(c); err != nil {
+	if err := m.listeners.bind(c, m.logger); err != nil {
 		return err
 	}
 	d, err := m.openData()
@@ -292,16 +292,20 @@ func (m *Member) close() error {
 }
 
 // bind opens the listeners of c.
-func (l *listeners) bind(c *Config) error {
+func (l *listeners) bind(c *Config, logger *zap.Logger) error {
+	secure, err := c.clientTLS(logger.Named("tls"))
+	if err != nil {
+		return err
+	}
 	for _, u := range c.ListenClientURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-client-urls: %w", err)
 		}
 		l.clients = append(l.clients, n)
 	}
 	for _, u := range c.ListenMetricsURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-metrics-urls: %w", err)
 		}

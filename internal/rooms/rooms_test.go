@@ -33,7 +33,9 @@ var plan = map[string][]string{
 	"internal/rooms":    {},
 	"bench":             {},
 	"bench/echo":        {},
-	"test/crash":        {},
+	"test/member":       {},
+	"test/crash":        {"test/member"},
+	"test/h2spec":       {"test/member"},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
