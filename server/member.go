@@ -265,6 +265,9 @@ func (m *Member) close() error {
 			errs = append(errs, err)
 		}
 	}
+	if m.service != nil {
+		m.service.Drain()
+	}
 	if m.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

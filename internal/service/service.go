@@ -45,6 +45,9 @@ type Service struct {
 
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
+
+	drain   chan struct{} // closed by Drain
+	drained sync.Once
 }
 
 // New returns a Service that is ready to serve.
@@ -52,11 +55,15 @@ func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	s := &Service{c: c, stop: make(chan struct{})}
+	s := &Service{c: c, stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
 	return s
 }
+
+// Drain says that the member is about to stop: streams that would never end by
+// themselves end, and health is NOT_SERVING. Calls are served until Close.
+func (s *Service) Drain() { s.drained.Do(func() { close(s.drain) }) }
 
 // Close ends the workers; what still waits for one is answered with
 // errs.Stopped. The replica has ended by then, so nothing new comes.
@@ -72,7 +79,7 @@ func (s *Service) Kick() { s.c.Replica.Kick() }
 
 // Methods is the table of what is served.
 func (s *Service) Methods() []rpc.Method {
-	return []rpc.Method{
+	return withReflection([]rpc.Method{
 		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
 		{Path: "/etcdserverpb.KV/RangeStream", Stream: s.rangeStream},
 		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
@@ -82,7 +89,10 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Maintenance/Status", Inline: s.status},
 		{Path: "/etcdserverpb.Maintenance/HashKV", Inline: s.hashKV},
-	}
+		{Path: "/grpc.health.v1.Health/Check", Stream: s.healthCheck},
+		{Path: "/grpc.health.v1.Health/List", Stream: s.healthList},
+		{Path: "/grpc.health.v1.Health/Watch", Stream: s.healthWatch},
+	})
 }
 
 // FirstRequestID makes the first of a run of request ids that no other member,
