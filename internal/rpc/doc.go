@@ -24,7 +24,8 @@
 //     Call.answered is set once, under Conn.mu.
 //   - What a peer can make a connection hold is bounded: see Limits. Replies
 //     waiting beyond Limits.WriteBuffer stop new handlers from running; bytes
-//     waiting for the socket beyond it stop the reading.
+//     waiting for the socket beyond it stop the reading. Streams are bounded one
+//     by one, so that some left unread do not stop the other calls.
 //   - The connection's receive window is credited when a message has been
 //     handled; bytes of a message still incomplete count against
 //     Limits.PartialBytes instead, so that several large messages that arrive

@@ -42,12 +42,20 @@ func (c *Conn) queueLocked(call *Call, b []byte) {
 		return
 	}
 	call.queue = append(call.queue, b)
-	call.queued += len(b)
-	c.mu.out.queued += len(b)
+	c.mu.out.countQueued(call, len(b))
 	if call.queued > bulkSize {
 		call.bulk = true
 	}
 	c.enrolLocked(call)
+}
+
+// countQueued changes by n what a call has queued.
+func (o *outbox) countQueued(call *Call, n int) {
+	call.queued += n
+	o.queued += n
+	if call.sendable != nil {
+		o.streamed += n
+	}
 }
 
 // enrolLocked lets a call take turns, if it has DATA and its window is open.
@@ -65,8 +73,8 @@ func (c *Conn) enrolLocked(call *Call) {
 
 // dropQueueLocked forgets what a call had waiting.
 func (c *Conn) dropQueueLocked(call *Call) {
-	c.mu.out.queued -= call.queued
-	call.queue, call.queueOff, call.queued = nil, 0, 0
+	c.mu.out.countQueued(call, -call.queued)
+	call.queue, call.queueOff = nil, 0
 }
 
 // nextTurnLocked picks whose DATA goes next: small and bulk calls in turn, each
@@ -120,8 +128,7 @@ func (c *Conn) pumpLocked() {
 		o.out = appendFrameHeader(o.out, n, http2.FrameData, flags, call.id)
 		o.sentLocked(n)
 		call.sendWindow -= int64(n)
-		call.queued -= n
-		o.queued -= n
+		o.countQueued(call, -n)
 		for n > 0 {
 			head := call.queue[0][call.queueOff:]
 			k := min(n, len(head))
