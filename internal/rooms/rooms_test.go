@@ -36,6 +36,7 @@ var plan = map[string][]string{
 	"test/member":       {},
 	"test/crash":        {"test/member"},
 	"test/h2spec":       {"test/member"},
+	"test/soak":         {"internal/rpc", "test/member"},
 	"test/interop":      {"internal/rpc", "test/member"},
 }
 
