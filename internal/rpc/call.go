@@ -277,6 +277,9 @@ func (call *Call) fail(st *status.Status, trailer []Field, b *Batch) {
 // nothing was sent before, trailers behind the queue otherwise.
 func (call *Call) failLocked(st *status.Status, trailer []Field) {
 	call.code = st.Code()
+	if l := call.conn.local; l != nil {
+		l.failure = st
+	}
 	var block []byte
 	if !call.headersSent {
 		call.headersSent = true
@@ -370,6 +373,10 @@ func (c *Conn) closeLocked(call *Call) {
 	if call.recvable != nil {
 		call.recvable.Broadcast()
 		call.sendable.Broadcast()
+	}
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
 	}
 	if c.mu.kickOn && c.roomLocked() {
 		c.mu.kickOn = false

@@ -12,6 +12,8 @@
 //     it (Keep) and answers later from any goroutine.
 //   - Stream: a Call whose handler has a goroutine of its own, with Recv and
 //     Send under flow control; also for slow unary calls.
+//   - LocalCall: a call from inside the process, on behalf of an HTTP request;
+//     its handler cannot tell it from one that came over the wire.
 //   - Batch: calls answered together by another goroutine, each connection
 //     flushed once.
 //

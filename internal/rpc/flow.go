@@ -46,6 +46,10 @@ func (c *Conn) queueLocked(call *Call, b []byte) {
 	if call.queued > bulkSize {
 		call.bulk = true
 	}
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
+	}
 	c.enrolLocked(call)
 }
 
@@ -158,6 +162,10 @@ func (c *Conn) pumpLocked() {
 // block, or (block nil) with an empty DATA frame.
 func (c *Conn) endLocked(call *Call, block []byte) {
 	call.ended, call.endBlock = true, block
+	if c.local != nil {
+		call.remoteEnded = true // there is nobody to tell
+		c.local.moved.Broadcast()
+	}
 	if call.queued == 0 {
 		c.endedLocked(call, false)
 	}
@@ -192,6 +200,9 @@ func (c *Conn) endedLocked(call *Call, done bool) {
 // headersLocked writes a header block. It goes to out at once: HEADERS are not
 // flow controlled.
 func (c *Conn) headersLocked(id uint32, block []byte, end bool) {
+	if c.local != nil {
+		return
+	}
 	o := &c.mu.out
 	if o.shrinkTable {
 		o.shrinkTable = false
@@ -204,6 +215,9 @@ func (c *Conn) headersLocked(id uint32, block []byte, end bool) {
 // resetFrameLocked writes RST_STREAM behind what the stream has in out: nothing
 // may follow a reset on its stream.
 func (c *Conn) resetFrameLocked(id uint32, code http2.ErrCode) {
+	if c.local != nil {
+		return
+	}
 	c.mu.out.out = appendRST(c.mu.out.out, id, code)
 	c.mu.in.noteReset(id)
 }
@@ -247,6 +261,10 @@ func (in *inbound) wasReset(id uint32) bool {
 // creditLocked gives n bytes of the connection's receive window back, in
 // quarters of it so that the frames are few.
 func (c *Conn) creditLocked(n int64) {
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
+	}
 	in := &c.mu.in
 	in.credit += n
 	if in.credit >= int64(c.s.limits.ConnWindow)/4 {
@@ -259,6 +277,9 @@ func (c *Conn) creditLocked(n int64) {
 // creditStreamLocked opens the stream's window up to its initial size again,
 // less what the stream holds, when it is worth a frame.
 func (c *Conn) creditStreamLocked(call *Call) {
+	if c.local != nil {
+		return
+	}
 	initial := int64(c.s.limits.StreamWindow)
 	owed := initial - call.recvWindow - call.recvHeld
 	if owed < max(initial/2, 1) || call.remoteEnded || call.closed {

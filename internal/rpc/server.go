@@ -85,6 +85,7 @@ type Server struct {
 		sync.Mutex
 		listeners map[net.Listener]bool
 		conns     map[*Conn]bool
+		locals    map[*Conn]bool    // those of calls from inside
 		pending   map[net.Conn]bool // no HTTP/2 yet (true) or ever (false: HTTP/1.1)
 		draining  bool
 		closed    bool
@@ -119,6 +120,7 @@ func NewServer(o Options) (*Server, error) {
 	}
 	s.mu.listeners = map[net.Listener]bool{}
 	s.mu.conns = map[*Conn]bool{}
+	s.mu.locals = map[*Conn]bool{}
 	s.mu.pending = map[net.Conn]bool{}
 	s.mu.idle = make(chan struct{})
 	s.mu.done = newCounters(len(s.methods))
@@ -287,6 +289,9 @@ func (s *Server) Close() error {
 	}
 	conns := make([]*Conn, 0, len(s.mu.conns))
 	for c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	for c := range s.mu.locals {
 		conns = append(conns, c)
 	}
 	s.mu.Unlock()

@@ -74,10 +74,12 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	sum := newCounters(len(s.methods))
 	sum.add(s.mu.done)
-	for c := range s.mu.conns {
-		c.mu.Lock()
-		sum.add(c.mu.counters)
-		c.mu.Unlock()
+	for _, conns := range [...]map[*Conn]bool{s.mu.conns, s.mu.locals} {
+		for c := range conns {
+			c.mu.Lock()
+			sum.add(c.mu.counters)
+			c.mu.Unlock()
+		}
 	}
 	st := Stats{Connections: len(s.mu.conns), Unknown: sum.unknown, Methods: make([]MethodStats, len(s.methods))}
 	for i, m := range s.methods {

@@ -99,6 +99,7 @@ func newWebServer(s *Server, h http.Handler) *webServer {
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    s.limits.HeaderListBytes,
 		ErrorLog:          log.New(io.Discard, "", 0),
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), serverKey{}, s) },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, h1Key{}, c) },
 	}
 	s.wg.Add(1)
@@ -240,7 +241,7 @@ func (w *webServer) serveH2(call *Call) {
 	}
 	c.mu.Unlock()
 	w.s.wg.Add(1)
-	go w.routineWeb(call, r.WithContext(call.Context()))
+	go w.routineWeb(call, r.WithContext(context.WithValue(call.Context(), serverKey{}, w.s)))
 }
 
 // routineWeb runs Web for one HTTP/2 request. As in net/http, a panic of the
