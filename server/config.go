@@ -54,6 +54,8 @@ type Config struct {
 	ClientCertAuth      bool
 	TLSProtocol         cert.Protocol
 
+	EnableGRPCGateway bool // the RPCs as JSON under /v3/
+
 	set map[string]bool // names that were given, not left at their default
 }
 
@@ -89,6 +91,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "grpc-keepalive-interval", help: "time after which a silent connection is pinged; 0 for never", value: (*duration)(&c.KeepAliveInterval), fileValue: (*nanos)(&c.KeepAliveInterval)},
 		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
 		{section: "Member", name: "cache-bytes", help: "memory for hot values", value: (*bytesize)(&c.CacheBytes)},
+		{section: "Member", name: "enable-grpc-gateway", help: "serve the RPCs as JSON over HTTP, under /v3/", value: (*boolean)(&c.EnableGRPCGateway)},
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
 		{section: "Clustering", name: "initial-advertise-peer-urls", help: "peer URLs made known to the cluster; they make the member's id", value: (*urls)(&c.InitialAdvertisePeerURLs)},
@@ -118,7 +121,7 @@ func settings(c *Config) []setting {
 var refused = strings.Fields(`
 	snapshot-count snapshot-catchup-entries initial-election-tick-advance listen-client-http-urls max-snapshots max-wals
 	memory-mlock quota-backend-bytes backend-bbolt-freelist-type backend-batch-interval backend-batch-limit
-	socket-reuse-port socket-reuse-address enable-grpc-gateway raft-read-timeout raft-write-timeout feature-gates
+	socket-reuse-port socket-reuse-address raft-read-timeout raft-write-timeout feature-gates
 	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
@@ -163,6 +166,7 @@ func Default() *Config {
 		LogLevel:                 "info",
 		LogFormat:                "json",
 		LogOutputs:               []string{"default"},
+		EnableGRPCGateway:        true,
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		set:                      map[string]bool{},
 	}

@@ -176,14 +176,15 @@ func (m *Member) waitServing(ctx context.Context) error {
 
 // serve opens the doors.
 func (m *Member) serve() error {
+	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
 		Methods: m.service.Methods(),
-		Web:     web.Client(m.service),
+		Web:     web.Client(m.service, web.ClientOptions{Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}),
 		Settled: m.service.Kick,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
-			MaxMessage:        int(m.config.MaxRequestBytes) + messageSlack,
+			MaxMessage:        maxMessage,
 			PingInterval:      m.config.KeepAliveMinTime,
 			KeepaliveInterval: m.config.KeepAliveInterval,
 			KeepaliveTimeout:  m.config.KeepAliveTimeout,

@@ -16,7 +16,7 @@ import (
 var plan = map[string][]string{
 	"cmd/etcd":          {"server"},
 	"server":            {"*"},
-	"internal/web":      {"internal/service"},
+	"internal/web":      {"internal/service", "internal/rpc"},
 	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
 	"internal/cert":     {},
 	"internal/rpc":      {},

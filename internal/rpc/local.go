@@ -183,9 +183,7 @@ func (l *LocalCall) Recv(limit int) ([]byte, error) {
 	n := binary.BigEndian.Uint32(prefix[1:])
 	if uint64(n) > uint64(limit) {
 		st := tooLarge(n, limit)
-		l.c.mu.Lock()
-		l.c.loseLocked(l.call)
-		l.c.mu.Unlock()
+		l.Cancel()
 		return nil, st.Err()
 	}
 	m := make([]byte, n)
@@ -238,6 +236,14 @@ func (l *LocalCall) endLocked() error {
 		return l.call.endErrLocked()
 	}
 	return io.EOF
+}
+
+// Cancel ends the call, if it has not ended; Send and Recv return. It may be
+// called by any goroutine.
+func (l *LocalCall) Cancel() {
+	l.c.mu.Lock()
+	l.c.loseLocked(l.call)
+	l.c.mu.Unlock()
 }
 
 // Close ends the call, if it has not ended, and gives back what it holds. A

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -357,6 +358,20 @@ func (w *webWriter) Write(p []byte) (int, error) {
 		n += k
 	}
 	return len(p), nil
+}
+
+// SetReadDeadline is what http.ResponseController looks for. Only a time that has
+// passed is supported: reads of the body that wait, and those to come, end.
+func (w *webWriter) SetReadDeadline(t time.Time) error {
+	if t.IsZero() || time.Until(t) > 0 {
+		return http.ErrNotSupported
+	}
+	call := w.call
+	call.conn.mu.Lock()
+	defer call.conn.mu.Unlock()
+	call.inboxEnd = os.ErrDeadlineExceeded
+	call.recvable.Broadcast()
+	return nil
 }
 
 // Flush sends what was written so far.

@@ -27,9 +27,23 @@ type Member interface {
 // checkTimeout bounds one health check.
 const checkTimeout = 10 * time.Second
 
+// ClientOptions are what client ports serve beside health and version.
+type ClientOptions struct {
+	// Gateway serves the RPCs as JSON under /v3/. The handler is then for an
+	// rpc.Server's Web alone, whose methods it calls.
+	Gateway bool
+	// MaxRequest is the size of the largest request as a message.
+	MaxRequest int
+}
+
 // Client returns what is served on client ports.
-func Client(m Member) http.Handler {
+func Client(m Member, o ClientOptions) http.Handler {
 	mux := http.NewServeMux()
+	if o.Gateway {
+		g := newGateway(o.MaxRequest)
+		mux.Handle("/v3/", g)
+		mux.Handle("/v3beta/", g)
+	}
 	addHealth(mux, m)
 	mux.HandleFunc("/version", get(func(w http.ResponseWriter, _ *http.Request) { serveVersion(w, m) }))
 	return crossOrigin(mux)
