@@ -54,6 +54,8 @@ type Config struct {
 	ClientCertAuth      bool
 	TLSProtocol         cert.Protocol
 
+	Metrics string // "basic", or "extensive": with the durations of calls
+
 	EnableGRPCGateway bool // the RPCs as JSON under /v3/
 
 	set map[string]bool // names that were given, not left at their default
@@ -102,7 +104,8 @@ func settings(c *Config) []setting {
 		{section: "Logging and monitoring", name: "log-level", help: "debug, info, warn, error, panic or fatal", value: (*text)(&c.LogLevel)},
 		{section: "Logging and monitoring", name: "log-format", help: "json or console", value: (*text)(&c.LogFormat)},
 		{section: "Logging and monitoring", name: "log-outputs", help: "default, stderr, stdout or paths of files", value: (*list)(&c.LogOutputs)},
-		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /metrics, /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+		{section: "Logging and monitoring", name: "metrics", help: "basic, or extensive: with the durations of calls", value: (*text)(&c.Metrics)},
 
 		{section: "Security", name: "cert-file", fileKey: "client-transport-security.cert-file", help: "certificate shown to clients on https and unixs URLs", value: (*text)(&c.ClientCertFile)},
 		{section: "Security", name: "key-file", fileKey: "client-transport-security.key-file", help: "its key", value: (*text)(&c.ClientKeyFile)},
@@ -132,7 +135,7 @@ var refused = strings.Fields(`
 	peer-transport-security
 	self-signed-cert-validity peer-crl-file cors host-whitelist
 	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
-	enable-pprof metrics logger enable-log-rotation log-rotation-config-json
+	enable-pprof logger enable-log-rotation log-rotation-config-json
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval watch-progress-notify-interval
@@ -167,6 +170,7 @@ func Default() *Config {
 		LogFormat:                "json",
 		LogOutputs:               []string{"default"},
 		EnableGRPCGateway:        true,
+		Metrics:                  "basic",
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		set:                      map[string]bool{},
 	}
@@ -212,6 +216,8 @@ func (c *Config) Validate() error {
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
 		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
+	case c.Metrics != "basic" && c.Metrics != "extensive":
+		return fmt.Errorf("--metrics is %q; it must be basic or extensive", c.Metrics)
 	case c.LogFormat != "json" && c.LogFormat != "console":
 		return fmt.Errorf("--log-format is %q; it must be json or console", c.LogFormat)
 	}

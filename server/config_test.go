@@ -65,6 +65,7 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster names the member "b"`},
 		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: "not among --initial-advertise-peer-urls"},
 		{args: []string{"--initial-cluster-state=existing"}, want: "--initial-cluster-state=existing is not supported"},
+		{args: []string{"--metrics=all"}, want: `--metrics is "all"`},
 		{args: []string{"--log-format=xml"}, want: `--log-format is "xml"`},
 		{args: []string{"--config-file=/nowhere/x.yml"}, want: "--config-file: open /nowhere/x.yml"},
 	} {

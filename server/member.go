@@ -17,6 +17,7 @@ import (
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
+	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -50,6 +51,7 @@ type Member struct {
 	service   *service.Service
 	rpc       *rpc.Server
 	metrics   *http.Server
+	counts    *metrics.Registry
 	listeners listeners
 
 	background sync.WaitGroup // ticks and listeners
@@ -72,7 +74,7 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, logger: logger, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	m := &Member{config: c, logger: logger, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -177,10 +179,13 @@ func (m *Member) waitServing(ctx context.Context) error {
 // serve opens the doors.
 func (m *Member) serve() error {
 	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}
+	extensive := m.config.Metrics == "extensive"
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
 		Methods: m.service.Methods(),
-		Web:     web.Client(m.service, web.ClientOptions{Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}),
+		Web:     web.Client(m.service, served),
+		Latency: extensive,
 		Settled: m.service.Kick,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
@@ -194,6 +199,8 @@ func (m *Member) serve() error {
 	if err != nil {
 		return err
 	}
+	m.counts.RPC(m.rpc.Stats, extensive)
+	m.counts.State(m.service.Gauges)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -201,7 +208,7 @@ func (m *Member) serve() error {
 			}
 		})
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service), ReadHeaderTimeout: drainTimeout}
+	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -337,7 +344,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 			Logger:  storeLogger{m.logger.Named("store").Sugar()},
 			OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
 		},
-		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync},
+		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, AroundSync: m.counts.AroundSync},
 		Members: []member.Member{self},
 		Self:    self.ID,
 	})

@@ -17,6 +17,7 @@ var plan = map[string][]string{
 	"cmd/etcd":          {"server"},
 	"server":            {"*"},
 	"internal/web":      {"internal/service", "internal/rpc"},
+	"internal/metrics":  {"internal/rpc", "internal/service"},
 	"internal/service":  {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
 	"internal/cert":     {},
 	"internal/rpc":      {},

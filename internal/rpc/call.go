@@ -23,6 +23,7 @@ type Call struct {
 	h        *headers
 	own      headers // h of a call whose header block nobody else had
 	deadline int64   // Server.now time; 0: none
+	began    int64   // the same, with Options.Latency
 
 	// Owned by the connection's goroutine.
 	asm     assembler
@@ -367,7 +368,11 @@ func (c *Conn) closeLocked(call *Call) {
 	}
 	call.inbox = nil
 	if call.m != nil {
-		c.mu.counters.of(call.m).Handled[call.code%codes.Code(numCodes)]++
+		st := c.mu.counters.of(call.m)
+		st.Handled[call.code%codes.Code(numCodes)]++
+		if c.s.opt.Latency {
+			st.Took.observe(time.Duration(c.s.now() - call.began))
+		}
 	}
 	call.endContextLocked()
 	if call.recvable != nil {

@@ -130,6 +130,9 @@ func (c *Conn) open(call *Call) {
 	c.mu.calls[call.id] = call
 	if call.m != nil {
 		c.mu.counters.of(call.m).Started++
+		if c.s.opt.Latency {
+			call.began = c.s.now()
+		}
 	}
 	c.scheduleLocked(call)
 	c.mu.Unlock()

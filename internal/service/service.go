@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,9 @@ type Service struct {
 	c       Config
 	nextID  atomic.Uint64
 	workers workers
+
+	pending atomic.Int64  // proposals on their way
+	failed  atomic.Uint64 // proposals that came to nothing
 
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
@@ -171,7 +175,9 @@ type proposed struct {
 
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
+	p.service.pending.Add(-1)
 	if err != nil {
+		p.service.noteFailed(err)
 		fail(p.call, err)
 	} else {
 		p.answer(p.service, p.call, result.(*machine.Result))
@@ -192,8 +198,22 @@ func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer 
 		fail(c, errs.RequestTooLarge)
 		return
 	}
+	s.pending.Add(1)
 	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer}); err != nil {
+		s.pending.Add(-1)
+		s.noteFailed(err)
 		fail(c, err)
+	}
+}
+
+// noteFailed counts a proposal that came to nothing. One that was applied and
+// refused then has come to something.
+func (s *Service) noteFailed(err error) {
+	for _, lost := range [...]error{errs.Timeout, errs.ProposalDropped, errs.TooManyRequests, errs.Stopped} {
+		if errors.Is(err, lost) {
+			s.failed.Add(1)
+			return
+		}
 	}
 }
 

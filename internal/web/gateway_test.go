@@ -36,7 +36,7 @@ func (fine) ClusterVersion() string                 { return "3.7.0" }
 // serve runs methods behind a gateway until the test ends and returns its URL.
 func serve(t *testing.T, methods []rpc.Method) string {
 	t.Helper()
-	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: Client(fine{}, ClientOptions{Gateway: true, MaxRequest: 1 << 10})})
+	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: Client(fine{}, Options{Gateway: true, MaxRequest: 1 << 10})})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
