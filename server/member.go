@@ -208,7 +208,11 @@ func (m *Member) serve() error {
 			}
 		})
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout}
+	quiet, err := zap.NewStdLogAt(m.logger.Named("metrics"), zap.DebugLevel)
+	if err != nil {
+		return err
+	}
+	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -173,18 +173,18 @@ func (l *LocalCall) CloseSend() {
 }
 
 // Recv waits for the next reply message, which is the caller's to keep; io.EOF
-// after the last of a call that ended well, else the status it failed with. A
-// message of more than limit bytes fails the call.
-func (l *LocalCall) Recv(limit int) ([]byte, error) {
+// after the last of a call that ended well, else the status it failed with.
+// Before memory is taken for a message, admit is asked with its size; it may
+// wait, and an error of its ends the call.
+func (l *LocalCall) Recv(admit func(size int) error) ([]byte, error) {
 	var prefix [5]byte
 	if err := l.read(prefix[:]); err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(prefix[1:])
-	if uint64(n) > uint64(limit) {
-		st := tooLarge(n, limit)
+	if err := admit(int(n)); err != nil {
 		l.Cancel()
-		return nil, st.Err()
+		return nil, err
 	}
 	m := make([]byte, n)
 	if err := l.read(m); err != nil {

@@ -45,7 +45,7 @@ func whole(r *http.Request, path, request string, md ...Field) ([]string, error)
 	l.CloseSend()
 	var replies []string
 	for {
-		m, err := l.Recv(1 << 20)
+		m, err := l.Recv(upTo1MB)
 		if errors.Is(err, io.EOF) {
 			return replies, nil
 		}
@@ -54,6 +54,13 @@ func whole(r *http.Request, path, request string, md ...Field) ([]string, error)
 		}
 		replies = append(replies, string(m))
 	}
+}
+
+func upTo1MB(size int) error {
+	if size > 1<<20 {
+		return status.Error(codes.ResourceExhausted, "too large")
+	}
+	return nil
 }
 
 func TestLocalCalls(t *testing.T) {
@@ -123,7 +130,7 @@ func TestLocalCalls(t *testing.T) {
 			return
 		}
 		l.Send([]byte("1000000 10000"))
-		if _, err := l.Recv(1 << 20); err != nil {
+		if _, err := l.Recv(upTo1MB); err != nil {
 			t.Error(err)
 		}
 		queued := func() int { l.c.mu.Lock(); defer l.c.mu.Unlock(); return l.call.queued }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -26,9 +27,11 @@ import (
 const (
 	// bodySlack is how much larger a request may be as JSON than as a message:
 	// base64 takes a third more, names and white space the rest.
-	bodySlack = 3
-	// maxReply bounds a reply, which is held whole as a message and as JSON.
-	maxReply = 256 << 20
+	bodySlack = 2
+	// maxReply bounds a reply, which is held whole as a message and as JSON;
+	// allReplies bounds those that are held at a time, and the others wait.
+	maxReply   = 256 << 20
+	allReplies = 2 * maxReply
 )
 
 // gateway serves the RPCs as JSON over HTTP: POST, and the request as the body.
@@ -37,10 +40,11 @@ const (
 type gateway struct {
 	methods    map[string]*wire.Method // by path of the request
 	maxRequest int
+	memory     *semaphore.Weighted // of allReplies
 }
 
 func newGateway(maxRequest int) *gateway {
-	return &gateway{methods: methodsByRoute(), maxRequest: maxRequest}
+	return &gateway{methods: methodsByRoute(), maxRequest: maxRequest, memory: semaphore.NewWeighted(allReplies)}
 }
 
 // ServeHTTP is http.Handler's.
@@ -71,44 +75,43 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer call.Close()
 	body := newRequests(m, r.Body, int64(g.maxRequest)*bodySlack)
+	replies := &replies{call: call, method: m, memory: g.memory}
+	defer replies.release()
 	switch {
 	case m.ClientStreams:
-		g.serveBidi(w, call, body, m)
+		serveBidi(ctx, w, call, body, replies)
 	case m.ServerStreams:
-		g.serveStream(w, call, body, m)
+		serveStream(ctx, w, call, body, replies)
 	default:
-		g.serveUnary(w, call, body, m)
+		serveUnary(ctx, w, call, body, replies)
 	}
 }
 
-func (g *gateway) serveUnary(w http.ResponseWriter, call *rpc.LocalCall, body *requests, m *wire.Method) {
+func serveUnary(ctx context.Context, w http.ResponseWriter, call *rpc.LocalCall, body *requests, replies *replies) {
 	if err := body.only(call); err != nil {
 		fail(w, err)
 		return
 	}
-	reply, err := call.Recv(maxReply)
-	if err == nil {
-		var b []byte
-		if b, err = toJSON(m, reply); err == nil {
-			header(w)
-			w.Write(b)
-			return
-		}
+	b, err := replies.next(ctx)
+	if err != nil {
+		fail(w, err)
+		return
 	}
-	fail(w, err)
+	header(w)
+	w.Write(b)
 }
 
-func (g *gateway) serveStream(w http.ResponseWriter, call *rpc.LocalCall, body *requests, m *wire.Method) {
+func serveStream(ctx context.Context, w http.ResponseWriter, call *rpc.LocalCall, body *requests, replies *replies) {
 	if err := body.only(call); err != nil {
 		fail(w, err)
 		return
 	}
-	stream(w, call, m, func() error { return nil })
+	stream(ctx, w, replies, func() error { return nil })
 }
 
 // serveBidi feeds the call from the body while its replies go out. The end of
 // the body ends the client's half alone.
-func (g *gateway) serveBidi(w http.ResponseWriter, call *rpc.LocalCall, body *requests, m *wire.Method) {
+func serveBidi(ctx context.Context, w http.ResponseWriter, call *rpc.LocalCall, body *requests, replies *replies) {
 	// HTTP/1.1 does not read on once a reply has begun, unless told to; HTTP/2
 	// always does, and says that there is nothing to tell.
 	http.NewResponseController(w).EnableFullDuplex()
@@ -132,7 +135,7 @@ func (g *gateway) serveBidi(w http.ResponseWriter, call *rpc.LocalCall, body *re
 			}
 		}
 	}()
-	stream(w, call, m, func() error { return bad.Load().Err() })
+	stream(ctx, w, replies, func() error { return bad.Load().Err() })
 	// The feeder may be waiting for either side.
 	call.Cancel()
 	http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
@@ -141,14 +144,10 @@ func (g *gateway) serveBidi(w http.ResponseWriter, call *rpc.LocalCall, body *re
 
 // stream sends a line for each reply, and one for the error at the end. bad says
 // what else has ended the call.
-func stream(w http.ResponseWriter, call *rpc.LocalCall, m *wire.Method, bad func() error) {
+func stream(ctx context.Context, w http.ResponseWriter, replies *replies, bad func() error) {
 	begun := false
 	for {
-		reply, err := call.Recv(maxReply)
-		var b []byte
-		if err == nil {
-			b, err = toJSON(m, reply)
-		}
+		b, err := replies.next(ctx)
 		if errors.Is(err, io.EOF) {
 			if !begun {
 				header(w)
@@ -237,6 +236,41 @@ func (b *requests) next() ([]byte, error) {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	return proto.Marshal(m)
+}
+
+// replies are what a call answers, as JSON.
+type replies struct {
+	call   *rpc.LocalCall
+	method *wire.Method
+	memory *semaphore.Weighted
+	held   int64
+}
+
+// next returns the next reply, good until the next call; io.EOF after the last.
+func (r *replies) next(ctx context.Context) ([]byte, error) {
+	r.release()
+	m, err := r.call.Recv(func(size int) error { return r.admit(ctx, size) })
+	if err != nil {
+		return nil, err
+	}
+	return toJSON(r.method, m)
+}
+
+// admit waits until there is memory for a reply.
+func (r *replies) admit(ctx context.Context, size int) error {
+	if size > maxReply {
+		return status.Errorf(codes.ResourceExhausted, "the reply has %d bytes; JSON is made of at most %d", size, maxReply)
+	}
+	if err := r.memory.Acquire(ctx, int64(size)); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	r.held = int64(size)
+	return nil
+}
+
+func (r *replies) release() {
+	r.memory.Release(r.held)
+	r.held = 0
 }
 
 // toJSON is a reply with the names of the .proto files and without white space,

@@ -172,7 +172,7 @@ func TestStreamsThatFail(t *testing.T) {
 			require.Contains(t, body, `{"error":{"code":3,`)
 			code, body = read("/v3/watch", `{"create_request":{"key":"`+strings.Repeat("A", 4<<10), true)
 			require.Equal(t, 429, code)
-			require.Contains(t, body, "the request is larger than 3072 bytes")
+			require.Contains(t, body, "the request is larger than 2048 bytes")
 			code, body = read("/v3/maintenance/snapshot", ``, false)
 			require.Equal(t, 200, code)
 			require.Equal(t, `{"result":{"remaining_bytes":"3","blob":"YWJj"}}`+"\n"+`{"error":{"code":15,"message":"gone"}}`+"\n", body)
@@ -273,7 +273,7 @@ func TestUnary(t *testing.T) {
 		{"/v3/kv/range", `{"key":`, "", 400, `{"code":3,"message":"unexpected EOF"}`},
 		{"/v3/kv/range", `{"key":"!"}`, "", 400, `{"code":3,`},
 		{"/v3/kv/range", `{"sort_order":"SIDEWAYS"}`, "", 200, `{"header"`}, // unknown names are passed over, of enums too
-		{"/v3/kv/range", `{"key":"` + strings.Repeat("A", 4<<10) + `"}`, "", 429, `{"code":8,"message":"the request is larger than 3072 bytes"}`},
+		{"/v3/kv/range", `{"key":"` + strings.Repeat("A", 4<<10) + `"}`, "", 429, `{"code":8,"message":"the request is larger than 2048 bytes"}`},
 		{"/v3/kv/compaction", `{}`, "", 400, `{"code":9,"message":"with \"details\"","details":[{"@type":"type.googleapis.com/google.protobuf.StringValue","value":"x"}]}`},
 		{"/v3/kv/deleterange", `{}`, "", 501, `{"code":12,"message":"unknown method DeleteRange for service etcdserverpb.KV"}`},
 		{"/v3/lease/grant", `{}`, "", 501, `{"code":12,"message":"unknown service etcdserverpb.Lease"}`},
