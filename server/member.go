@@ -19,6 +19,7 @@ import (
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
+	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -52,6 +53,7 @@ type Member struct {
 	service   *service.Service
 	rpc       *rpc.Server
 	metrics   *http.Server
+	counts    *metrics.Registry
 	listeners listeners
 
 	background sync.WaitGroup // ticks and listeners
@@ -74,7 +76,7 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, logger: logger, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	m := &Member{config: c, logger: logger, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -88,7 +90,7 @@ func (m *Member) start(ctx context.Context) error {
 	if c.quota() > largeQuota {
 		m.logger.Warn("--quota-backend-bytes is larger than is advised", zap.Int64("quota-bytes", int64(c.quota())), zap.Int64("advised-bytes", largeQuota))
 	}
-	if err := m.listeners.bind(c); err != nil {
+	if err := m.listeners.bind(c, m.logger); err != nil {
 		return err
 	}
 	d, err := m.openData()
@@ -186,14 +188,18 @@ func (m *Member) waitServing(ctx context.Context) error {
 
 // serve opens the doors.
 func (m *Member) serve() error {
+	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}
+	extensive := m.config.Metrics == "extensive"
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
 		Methods: m.service.Methods(),
-		Web:     web.Client(m.service),
+		Web:     web.Client(m.service, served),
+		Latency: extensive,
 		Settled: m.service.Kick,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
-			MaxMessage:        int(m.config.MaxRequestBytes) + messageSlack,
+			MaxMessage:        maxMessage,
 			PingInterval:      m.config.KeepAliveMinTime,
 			KeepaliveInterval: m.config.KeepAliveInterval,
 			KeepaliveTimeout:  m.config.KeepAliveTimeout,
@@ -203,6 +209,8 @@ func (m *Member) serve() error {
 	if err != nil {
 		return err
 	}
+	m.counts.RPC(m.rpc.Stats, extensive)
+	m.counts.State(m.service.Gauges)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -210,7 +218,11 @@ func (m *Member) serve() error {
 			}
 		})
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service), ReadHeaderTimeout: drainTimeout}
+	quiet, err := zap.NewStdLogAt(m.logger.Named("metrics"), zap.DebugLevel)
+	if err != nil {
+		return err
+	}
+	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -305,6 +317,9 @@ func (m *Member) close() error {
 			errs = append(errs, err)
 		}
 	}
+	if m.service != nil {
+		m.service.Drain()
+	}
 	if m.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -332,16 +347,20 @@ func (m *Member) close() error {
 }
 
 // bind opens the listeners of c.
-func (l *listeners) bind(c *Config) error {
+func (l *listeners) bind(c *Config, logger *zap.Logger) error {
+	secure, err := c.clientTLS(logger.Named("tls"))
+	if err != nil {
+		return err
+	}
 	for _, u := range c.ListenClientURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-client-urls: %w", err)
 		}
 		l.clients = append(l.clients, n)
 	}
 	for _, u := range c.ListenMetricsURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-metrics-urls: %w", err)
 		}
@@ -369,7 +388,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 			Logger:  storeLogger{m.logger.Named("store").Sugar()},
 			OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
 		},
-		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync},
+		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, AroundSync: m.counts.AroundSync},
 		Members: []member.Member{self},
 		Self:    self.ID,
 	})
