@@ -173,6 +173,7 @@ func stream(ctx context.Context, w http.ResponseWriter, replies *replies, bad fu
 		if _, err := w.Write(wrap("result", b)); err != nil {
 			return
 		}
+		replies.release()
 		http.NewResponseController(w).Flush()
 	}
 }
