@@ -73,6 +73,10 @@ func (call *Call) Keep() *Call {
 	return call
 }
 
+// Lane is a number that the calls of a connection share, and few of other
+// connections: who counts calls can spread the counts by it.
+func (call *Call) Lane() uint32 { return call.conn.lane }
+
 // Payload is the request message. It is valid until the handler returns;
 // whoever needs it longer copies it.
 func (call *Call) Payload() []byte { return call.payload }

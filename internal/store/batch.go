@@ -91,11 +91,19 @@ func (b *Batch) Commit() error {
 		return nil
 	}
 	size := b.batch.Len()
-	if err := b.store.db.Apply(b.batch, pebble.NoSync); err != nil {
+	if err := b.apply(); err != nil {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	b.store.committed(size)
 	return nil
+}
+
+func (b *Batch) apply() error {
+	apply := func() error { return b.store.db.Apply(b.batch, pebble.NoSync) }
+	if around := b.store.opts.AroundCommit; around != nil {
+		return around(apply)
+	}
+	return apply()
 }
 
 // Discard gives the batch up. It may follow Commit.

@@ -30,6 +30,9 @@ type Options struct {
 
 	// AroundSync, if set, runs each sync: it calls sync once and returns its error. For whoever keeps the time.
 	AroundSync func(sync func() error) error
+
+	// AroundWrite, if set, runs each write of a batch, of so many bytes, as AroundSync does a sync.
+	AroundWrite func(bytes int, write func() error) error
 }
 
 const (
@@ -288,7 +291,7 @@ func (l *Log) write(length int64) error {
 		payloadSum: crc32.Checksum(l.buf[batchHeaderSize:], castagnoli),
 	}
 	sum := h.encode(l.buf, l.seed)
-	if _, err := l.active.WriteAt(l.buf, l.end); err != nil {
+	if err := l.writeActive(); err != nil {
 		return l.fail(fmt.Errorf("wal: write segment %d at offset %d: %w", l.header.id, l.end, err))
 	}
 	l.sum, l.seq = sum, h.seq
@@ -298,6 +301,17 @@ func (l *Log) write(length int64) error {
 		l.spare.want()
 	}
 	return nil
+}
+
+func (l *Log) writeActive() error {
+	write := func() error {
+		_, err := l.active.WriteAt(l.buf, l.end)
+		return err
+	}
+	if l.opts.AroundWrite != nil {
+		return l.opts.AroundWrite(len(l.buf), write)
+	}
+	return write()
 }
 
 // fill extends the zeros of the active segment so that at least the bytes up to need are in the file. What the batch itself will
