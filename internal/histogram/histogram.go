@@ -2,12 +2,13 @@ package histogram
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
 // maxBounds is how many bounds a Histogram may have.
-const maxBounds = 20
+const maxBounds = 34
 
 // Histogram counts durations. Any number of goroutines may use it.
 type Histogram struct {
@@ -15,24 +16,29 @@ type Histogram struct {
 	lanes  []lane
 }
 
-// lane is a share of the counts, as long as three cache lines of 64 bytes.
+// lane is a share of the counts, as long as five cache lines of 64 bytes.
 type lane struct {
 	counts [maxBounds + 1]atomic.Uint64 // each of its own bucket; the last has all above the bounds
 	sum    atomic.Int64
-	_      [2]uint64
+	_      [4]uint64
 }
 
-// New returns a Histogram of so many lanes, a power of two. The upper bounds of
-// its buckets begin with first, and each is twice the one before.
-func New(lanes int, first time.Duration, bounds int) *Histogram {
-	if lanes < 1 || lanes&(lanes-1) != 0 || bounds < 1 || bounds > maxBounds {
-		panic(fmt.Sprintf("histogram: %d lanes with %d bounds", lanes, bounds))
+// Doubling returns n bounds, of which each is twice the one before.
+func Doubling(first time.Duration, n int) []time.Duration {
+	bounds := make([]time.Duration, n)
+	for i := range bounds {
+		bounds[i] = first << i
 	}
-	h := &Histogram{lanes: make([]lane, lanes), bounds: make([]time.Duration, bounds)}
-	for i := range h.bounds {
-		h.bounds[i] = first << i
+	return bounds
+}
+
+// New returns a Histogram of so many lanes, a power of two, and of buckets with
+// these upper bounds, ascending.
+func New(lanes int, bounds []time.Duration) *Histogram {
+	if lanes < 1 || lanes&(lanes-1) != 0 || len(bounds) < 1 || len(bounds) > maxBounds || !slices.IsSorted(bounds) {
+		panic(fmt.Sprintf("histogram: %d lanes with the bounds %v", lanes, bounds))
 	}
-	return h
+	return &Histogram{lanes: make([]lane, lanes), bounds: bounds}
 }
 
 // Observe counts one duration on a lane; any number will do for one.
@@ -45,11 +51,14 @@ func (h *Histogram) ObserveMany(on uint32, d time.Duration, n uint64) {
 	for i < len(h.bounds) && d > h.bounds[i] {
 		i++
 	}
+	if i == len(h.bounds) {
+		i = maxBounds
+	}
 	l.counts[i].Add(n)
 	l.sum.Add(int64(d) * int64(n))
 }
 
-// Counts are what a Histogram, or several of the same bounds, have counted.
+// Counts are what a Histogram has counted.
 type Counts struct {
 	Bounds []time.Duration
 	// Buckets has for each bound how many durations are at most as long.
@@ -67,22 +76,21 @@ func (h *Histogram) Counts() Counts {
 		for j := range h.bounds {
 			c.Buckets[j] += l.counts[j].Load()
 		}
-		c.Count += l.counts[len(h.bounds)].Load()
+		c.Count += l.counts[maxBounds].Load()
 	}
-	for j := range c.Buckets {
-		if j > 0 {
-			c.Buckets[j] += c.Buckets[j-1]
-		}
+	for j := 1; j < len(c.Buckets); j++ {
+		c.Buckets[j] += c.Buckets[j-1]
 	}
 	c.Count += c.Buckets[len(c.Buckets)-1]
 	return c
 }
 
-// Add returns the counts of both, which must have the same bounds.
+// Add returns the counts of both, in the buckets of c: o has all their bounds.
 func (c Counts) Add(o Counts) Counts {
-	sum := Counts{Bounds: c.Bounds, Buckets: make([]uint64, len(c.Buckets)), Count: c.Count + o.Count, Sum: c.Sum + o.Sum}
-	for i := range sum.Buckets {
-		sum.Buckets[i] = c.Buckets[i] + o.Buckets[i]
+	sum := Counts{Bounds: c.Bounds, Buckets: slices.Clone(c.Buckets), Count: c.Count + o.Count, Sum: c.Sum + o.Sum}
+	for i, bound := range c.Bounds {
+		j, _ := slices.BinarySearch(o.Bounds, bound)
+		sum.Buckets[i] += o.Buckets[j]
 	}
 	return sum
 }

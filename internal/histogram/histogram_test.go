@@ -9,7 +9,7 @@ import (
 )
 
 func TestDurationsFallIntoTheirBuckets(t *testing.T) {
-	h := New(4, time.Millisecond, 3) // 1, 2, 4 ms
+	h := New(4, Doubling(time.Millisecond, 3))
 	for i, d := range []time.Duration{0, time.Millisecond, time.Millisecond + 1, 4 * time.Millisecond, time.Second} {
 		h.Observe(uint32(i), d)
 	}
@@ -23,10 +23,16 @@ func TestDurationsFallIntoTheirBuckets(t *testing.T) {
 	require.Equal(t, []uint64{4, 6, 28}, both.Buckets)
 	require.Equal(t, uint64(30), both.Count)
 	require.Equal(t, []uint64{2, 3, 14}, c.Buckets)
+
+	few := New(1, []time.Duration{2 * time.Millisecond})
+	few.Observe(0, time.Millisecond)
+	sum := few.Counts().Add(c)
+	require.Equal(t, []uint64{4}, sum.Buckets)
+	require.Equal(t, uint64(16), sum.Count)
 }
 
 func TestNothingIsLostBetweenGoroutines(t *testing.T) {
-	h := New(2, time.Millisecond, 14)
+	h := New(2, Doubling(time.Millisecond, 14))
 	var wg sync.WaitGroup
 	for g := range uint32(8) {
 		wg.Go(func() {
@@ -41,7 +47,7 @@ func TestNothingIsLostBetweenGoroutines(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	h := New(8, time.Millisecond, 14)
+	h := New(8, Doubling(time.Millisecond, 14))
 	for b.Loop() {
 		h.Observe(3, time.Microsecond)
 	}

@@ -42,7 +42,11 @@ func tooLarge(size int) error {
 // large one is sent piece by piece as the peer takes it, from a pinned revision,
 // and never held whole. Readers who are slow can use up the pins, and keep only
 // each other's kind waiting.
-func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
+//
+// The range came at this time. One that is sent in pieces counts as answered when
+// the first can be sent.
+func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest, came time.Duration) {
+	began := s.counts.now()
 	err := s.inView(func(view *mvcc.View) error {
 		l, err := view.List(r, listBudget)
 		if err != nil {
@@ -72,6 +76,7 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 		}
 		return err
 	})
+	s.counts.ranged(c, came, began, err)
 	if err != nil {
 		c.FailStatus(status.Convert(toStatus(err)))
 	}
