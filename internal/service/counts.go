@@ -38,7 +38,6 @@ func (b byOutcome) of(well bool) *histogram.Histogram {
 
 // counts are what the service counts of the requests it has answered.
 type counts struct {
-	epoch time.Time
 	// direct are ranges that were carried out as they came: the time of that is
 	// the time of the request, and is taken once, in buckets for both. Any other
 	// range is among requests when it is answered, and among ranges if it came to
@@ -56,7 +55,6 @@ func newCounts() *counts {
 	both := slices.Concat(requestBounds, rangeBounds)
 	slices.Sort(both)
 	c := &counts{
-		epoch:    time.Now(),
 		direct:   newByOutcome(readLanes, both),
 		ranges:   newByOutcome(1, rangeBounds),
 		requests: newByOutcome(1, requestBounds),
@@ -70,13 +68,10 @@ func newCounts() *counts {
 	return c
 }
 
-// now is the time since the counts began. It costs less than time.Now.
-func (c *counts) now() time.Duration { return time.Since(c.epoch) }
-
-// ranged counts a range that came and was begun to be carried out at these
-// times, and has just ended with err.
-func (c *counts) ranged(call *rpc.Call, came, began time.Duration, err error) {
-	now := c.now()
+// ranged counts a range that was begun to be carried out at this time of its
+// call's, and has just ended with err.
+func (c *counts) ranged(call *rpc.Call, began time.Duration, err error) {
+	now, came := call.Now(), call.Turn()
 	if came == began {
 		c.direct.of(err == nil).Observe(call.Lane(), now-came)
 		return
@@ -85,10 +80,10 @@ func (c *counts) ranged(call *rpc.Call, came, began time.Duration, err error) {
 	c.requests.of(err == nil).Observe(0, now-came)
 }
 
-// readTxn counts a transaction that only reads, so many times, which came at
-// this time and has just ended with err.
-func (c *counts) readTxn(came time.Duration, ranges int, err error) {
-	c.readTxns.of(err == nil).Observe(0, c.now()-came)
+// readTxn counts a transaction that only reads, so many times, and has just ended
+// with err.
+func (c *counts) readTxn(call *rpc.Call, ranges int, err error) {
+	c.readTxns.of(err == nil).Observe(0, call.Now()-call.Turn())
 	c.otherRanges.Add(uint64(ranges))
 	if ranges > 1 {
 		c.txns.Add(1)

@@ -3,7 +3,6 @@ package service
 import (
 	"bytes"
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -29,41 +28,39 @@ func (s *Service) rangeKeys(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
-	came := s.counts.now()
 	if !r.Serializable && !s.c.Replica.Alone() {
 		kept := keepRange(&r)
 		c.Keep()
-		s.linearizable(c, func() { s.readRange(c, kept, came, true) }, func(err error) {
-			s.counts.requests.of(false).Observe(0, s.counts.now()-came)
+		s.linearizable(c, func() { s.readRange(c, kept, true) }, func(err error) {
+			s.counts.requests.of(false).Observe(0, c.Now()-c.Turn())
 		})
 		return
 	}
-	s.readRange(c, &r, came, false)
+	s.readRange(c, &r, false)
 }
 
-// readRange answers a range that came at this time right here if memory has all
-// it takes, else on a worker. kept says that call and request may outlive this
-// function.
-func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, came time.Duration, kept bool) {
-	began := came
+// readRange answers a range right here if memory has all it takes, else on a
+// worker. kept says that call and request may outlive this function.
+func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool) {
+	began := c.Turn()
 	if kept {
-		began = s.counts.now()
+		began = c.Now()
 	}
 	view := s.c.Machine.View()
 	res, ok, err := view.Keys.RangeCached(r)
 	switch {
 	case err != nil && !errors.Is(err, mvcc.ErrStale):
-		s.counts.ranged(c, came, began, err)
+		s.counts.ranged(c, began, err)
 		fail(c, err)
 	case ok && err == nil:
-		s.counts.ranged(c, came, began, nil)
+		s.counts.ranged(c, began, nil)
 		c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
 	default:
 		if !kept {
 			r = keepRange(r)
 			c.Keep()
 		}
-		s.workers.do(c, func() { s.answerRange(c, r, came) })
+		s.workers.do(c, func() { s.answerRange(c, r) })
 	}
 }
 
@@ -172,17 +169,16 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 		return
 	}
 	c.Keep()
-	came := s.counts.now()
-	read := func() { s.workers.do(c, func() { s.answerTxn(c, kept, came) }) }
+	read := func() { s.workers.do(c, func() { s.answerTxn(c, kept) }) }
 	if serializable {
 		read()
 		return
 	}
-	s.linearizable(c, read, func(err error) { s.counts.readTxn(came, 0, err) })
+	s.linearizable(c, read, func(err error) { s.counts.readTxn(c, 0, err) })
 }
 
-// answerTxn answers a transaction that only reads, and came at this time.
-func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest, came time.Duration) {
+// answerTxn answers a transaction that only reads.
+func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
 	ranges := 0
 	err := s.inView(func(view *mvcc.View) error {
 		res, err := machine.ReadTxn(view, r)
@@ -193,7 +189,7 @@ func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest, came time.D
 		}
 		return err
 	})
-	s.counts.readTxn(came, ranges, err)
+	s.counts.readTxn(c, ranges, err)
 	if err != nil {
 		fail(c, err)
 	}

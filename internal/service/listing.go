@@ -43,10 +43,9 @@ func tooLarge(size int) error {
 // and never held whole. Readers who are slow can use up the pins, and keep only
 // each other's kind waiting.
 //
-// The range came at this time. One that is sent in pieces counts as answered when
-// the first can be sent.
-func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest, came time.Duration) {
-	began := s.counts.now()
+// One that is sent in pieces counts as answered when the first can be sent.
+func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
+	began := c.Now()
 	err := s.inView(func(view *mvcc.View) error {
 		l, err := view.List(r, listBudget)
 		if err != nil {
@@ -76,7 +75,7 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest, came ti
 		}
 		return err
 	})
-	s.counts.ranged(c, came, began, err)
+	s.counts.ranged(c, began, err)
 	if err != nil {
 		c.FailStatus(status.Convert(toStatus(err)))
 	}

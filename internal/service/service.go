@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -177,14 +176,13 @@ type proposed struct {
 	service *Service
 	call    *rpc.Call
 	answer  func(s *Service, c *rpc.Call, r *machine.Result)
-	came    time.Duration // of counts.now
 	kind    machine.Kind
 }
 
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
 	p.service.pending.Add(-1)
-	p.service.noteProposal(p.kind, p.came, err)
+	p.service.noteProposal(p.call, p.kind, err)
 	if err != nil {
 		if errors.Is(err, errs.NoSpace) {
 			p.service.raiseNoSpace()
@@ -203,7 +201,7 @@ func (s *Service) propose(c *rpc.Call, field int, answer func(*Service, *rpc.Cal
 }
 
 func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer func(*Service, *rpc.Call, *machine.Result)) {
-	came, kind := s.counts.now(), kindOfField(field)
+	kind := kindOfField(field)
 	id := s.newID()
 	data := appendReplicated(nil, field, payload, id)
 	if len(data) > s.c.MaxRequestBytes {
@@ -211,21 +209,21 @@ func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer 
 		return
 	}
 	s.pending.Add(1)
-	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer, came, kind}); err != nil {
+	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer, kind}); err != nil {
 		s.pending.Add(-1)
-		s.noteProposal(kind, came, err)
+		s.noteProposal(c, kind, err)
 		fail(c, err)
 	}
 }
 
 // noteProposal counts a proposal that has just ended. One that was applied and
 // refused then has come to something.
-func (s *Service) noteProposal(kind machine.Kind, came time.Duration, err error) {
+func (s *Service) noteProposal(c *rpc.Call, kind machine.Kind, err error) {
 	lost := err != nil && cameToNothing(err)
 	if lost {
 		s.failed.Add(1)
 	}
-	s.counts.proposals[kind].of(!lost).Observe(0, s.counts.now()-came)
+	s.counts.proposals[kind].of(!lost).Observe(0, c.Now()-c.Turn())
 }
 
 func cameToNothing(err error) bool {

@@ -99,12 +99,13 @@ func (b *Batch) Commit() error {
 }
 
 func (b *Batch) apply() error {
-	apply := func() error { return b.store.db.Apply(b.batch, pebble.NoSync) }
 	if around := b.store.opts.AroundCommit; around != nil {
-		return around(apply)
+		return around(b.applyNow)
 	}
-	return apply()
+	return b.applyNow()
 }
+
+func (b *Batch) applyNow() error { return b.store.db.Apply(b.batch, pebble.NoSync) }
 
 // Discard gives the batch up. It may follow Commit.
 func (b *Batch) Discard() {

@@ -77,8 +77,9 @@ type Log struct {
 	durable standing // at the last sync
 	written uint64   // bytes of batches since the log was opened
 
-	buf    []byte // the batch being encoded, reused
-	failed error  // the first error that left the disk in an unknown state
+	buf      []byte       // the batch being encoded, reused
+	writeBuf func() error // writeHere, made once
+	failed   error        // the first error that left the disk in an unknown state
 
 	spare spare
 }
@@ -170,7 +171,9 @@ func newLog(o Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: open directory %s: %w", o.Dir, err)
 	}
-	return &Log{opts: o, dir: dir}, nil
+	l := &Log{opts: o, dir: dir}
+	l.writeBuf = l.writeHere
+	return l, nil
 }
 
 // Append writes b as one batch with one write. It is durable after the next Sync. The log keeps nothing of b.
@@ -304,14 +307,16 @@ func (l *Log) write(length int64) error {
 }
 
 func (l *Log) writeActive() error {
-	write := func() error {
-		_, err := l.active.WriteAt(l.buf, l.end)
-		return err
-	}
 	if l.opts.AroundWrite != nil {
-		return l.opts.AroundWrite(len(l.buf), write)
+		return l.opts.AroundWrite(len(l.buf), l.writeBuf)
 	}
-	return write()
+	return l.writeHere()
+}
+
+// writeHere writes the buffer where the last batch ends.
+func (l *Log) writeHere() error {
+	_, err := l.active.WriteAt(l.buf, l.end)
+	return err
 }
 
 // fill extends the zeros of the active segment so that at least the bytes up to need are in the file. What the batch itself will
