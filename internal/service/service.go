@@ -181,7 +181,7 @@ type proposed struct {
 func (p *proposed) Done(result any, err error) {
 	p.service.pending.Add(-1)
 	if err != nil {
-		if errors.Is(err, errs.NoSpace) {
+		if errors.Is(err, machine.ErrOverQuota) {
 			p.service.raiseNoSpace()
 		}
 		p.service.noteFailed(err)
