@@ -47,6 +47,7 @@ const messageSlack = 512 << 10
 type Member struct {
 	config    *Config
 	logger    *zap.Logger
+	fs        vfs.FS // where the data lies; a test has one that stands still
 	data      *datadir.Data
 	machine   *machine.Machine
 	replica   *replica.Replica
@@ -76,7 +77,11 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, logger: logger, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	return startOn(ctx, c, logger, vfs.Default)
+}
+
+func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Member, error) {
+	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -382,7 +387,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 	peers := urlStrings(c.InitialAdvertisePeerURLs)
 	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
 	d, err := datadir.Open(datadir.Options{
-		FS:   vfs.Default,
+		FS:   m.fs,
 		Path: c.directory(),
 		Log:  c.walDirectory(),
 		Store: store.Options{

@@ -87,6 +87,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	m := start(t, c)
 	defer m.Close()
 	client, metrics := "http://"+m.ClientAddresses()[0].String(), "http://"+m.listeners.metrics[0].Addr().String()
+	alarms(t, dial(t, m), &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_NOSPACE})
 	for _, path := range []string{"/health", "/livez", "/readyz"} {
 		res, err := http.Get(client + path)
 		require.NoError(t, err)

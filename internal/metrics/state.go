@@ -33,16 +33,14 @@ var plain = []struct {
 	{gauge("etcd_debugging_mvcc_current_revision", "The newest revision."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Revision) }},
 	{gauge("etcd_debugging_mvcc_compact_revision", "The revision below which history is gone; -1 for none."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Compacted) }},
 	{gauge("etcd_debugging_mvcc_keys_total", "Live keys."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Keys) }},
-}
-
-// onDisk are the families of the store's size. They are left out when it cannot
-// be read.
-var onDisk = []*prometheus.Desc{
-	gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store on disk."),
-	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the store on disk that are in use: all of them, the store gives space back by itself."),
+	{gauge("etcd_server_quota_backend_bytes", "Bytes that may be in use; 0 for any number."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Quota) }},
+	{gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of all records that no compaction has given up, before compression."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.InUse) }},
 }
 
 var (
+	// descDisk is left out when the store's size cannot be read.
+	descDisk    = gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store on disk.")
+	descAlarm   = prometheus.NewDesc("etcd_debugging_server_alarms", "1 for each alarm that stands, and for whom.", []string{"server_id", "alarm_type"}, nil)
 	descID      = prometheus.NewDesc("etcd_server_id", "This member's id, as a label; always 1.", []string{"server_id"}, nil)
 	descCluster = prometheus.NewDesc("etcd_cluster_version", "The cluster's version, as a label; always 1.", []string{"cluster_version"}, nil)
 	descPeers   = prometheus.NewDesc("etcd_network_known_peers", "1 for each member of the cluster that this one knows, itself among them.", []string{"Local", "Remote"}, nil)
@@ -62,7 +60,7 @@ func (s *state) Describe(to chan<- *prometheus.Desc) {
 	for _, f := range plain {
 		to <- f.desc
 	}
-	for _, d := range append([]*prometheus.Desc{descID, descCluster, descPeers}, onDisk...) {
+	for _, d := range []*prometheus.Desc{descID, descCluster, descPeers, descDisk, descAlarm} {
 		to <- d
 	}
 }
@@ -84,10 +82,10 @@ func (s *state) Collect(to chan<- prometheus.Metric) {
 	for _, m := range g.MemberIDs {
 		one(descPeers, id, fmt.Sprintf("%x", m))
 	}
-	if g.DiskErr != nil {
-		return // better a family less than no answer at all
+	for _, a := range g.Alarms {
+		one(descAlarm, fmt.Sprintf("%x", a.MemberID), a.Type.String())
 	}
-	for _, d := range onDisk {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(g.DiskBytes))
+	if g.DiskErr == nil { // better a family less than no answer at all
+		to <- prometheus.MustNewConstMetric(descDisk, prometheus.GaugeValue, float64(g.DiskBytes))
 	}
 }

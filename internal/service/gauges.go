@@ -1,6 +1,9 @@
 package service
 
-import "etcd.alt/internal/replica"
+import (
+	"etcd.alt/internal/member"
+	"etcd.alt/internal/replica"
+)
 
 // Gauges is what a member can say of itself at a moment.
 type Gauges struct {
@@ -17,7 +20,9 @@ type Gauges struct {
 	ProposalsFailed  uint64
 
 	Revision, Compacted int64
-	Keys                int // alive
+	Keys                int   // alive
+	InUse, Quota        int64 // bytes of what no compaction has given up, and how many may be; a quota of 0 is none
+	Alarms              []member.Alarm
 	// DiskBytes is the size of the store; DiskErr why it is not known.
 	DiskBytes uint64
 	DiskErr   error
@@ -36,6 +41,9 @@ func (s *Service) Gauges() Gauges {
 		Revision:         view.Keys.Revision,
 		Compacted:        view.Keys.Compacted,
 		Keys:             view.Keys.Keys(),
+		InUse:            view.Keys.InUse,
+		Quota:            int64(s.c.Quota),
+		Alarms:           view.Members.Alarms,
 	}
 	for _, m := range view.Members.Members {
 		g.MemberIDs = append(g.MemberIDs, m.ID)

@@ -184,7 +184,7 @@ func (p *proposed) Done(result any, err error) {
 	p.service.pending.Add(-1)
 	p.service.noteProposal(p.call, p.kind, err)
 	if err != nil {
-		if errors.Is(err, errs.NoSpace) {
+		if errors.Is(err, machine.ErrOverQuota) {
 			p.service.raiseNoSpace()
 		}
 		fail(p.call, err)

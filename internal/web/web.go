@@ -3,12 +3,14 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sort"
 	"time"
 
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
 )
 
@@ -16,6 +18,8 @@ import (
 type Member interface {
 	// HasLeader says whether a leader is known.
 	HasLeader() bool
+	// Alarmed says whether an alarm of a type stands in the cluster.
+	Alarmed(etcdserverpb.AlarmType) bool
 	// SerializableRead reads one key of this member's state.
 	SerializableRead() error
 	// LinearizableRead reads one key behind a barrier.
@@ -124,9 +128,13 @@ func addHealth(mux *http.ServeMux, m Member, o Options) {
 	}
 	serializable := check{"serializable_read", func(context.Context) error { return m.SerializableRead() }}
 	linearizable := check{"linearizable_read", m.LinearizableRead}
-	// There is no alarm and no learner in this version; who asks for these
-	// checks by name is told so.
-	corruption := check{"data_corruption", func(context.Context) error { return nil }}
+	corruption := check{"data_corruption", func(context.Context) error {
+		if m.Alarmed(etcdserverpb.AlarmType_CORRUPT) {
+			return errors.New("alarm activated: CORRUPT")
+		}
+		return nil
+	}}
+	// There is no learner in this version.
 	learner := check{"non_learner", func(context.Context) error { return nil }}
 	addChecks(mux, "livez", []check{serializable}, counts)
 	addChecks(mux, "readyz", []check{corruption, serializable, linearizable, learner}, counts)
@@ -137,8 +145,9 @@ func serveHealth(w http.ResponseWriter, r *http.Request, m Member, counts Counts
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	local := r.URL.Query().Get("serializable") == "true"
-	reason := ""
+	reason := alarmed(m, r.URL.Query()["exclude"])
 	switch {
+	case reason != "":
 	case !local && !m.HasLeader():
 		reason = "RAFT NO LEADER"
 	case local:
@@ -157,6 +166,17 @@ func serveHealth(w http.ResponseWriter, r *http.Request, m Member, counts Counts
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprint(w, `{"health":"true","reason":""}`)
+}
+
+// alarmed is the reason that an alarm gives /health to say no, but for those that
+// are excluded.
+func alarmed(m Member, exclude []string) string {
+	for _, t := range []etcdserverpb.AlarmType{etcdserverpb.AlarmType_NOSPACE, etcdserverpb.AlarmType_CORRUPT} {
+		if m.Alarmed(t) && !slices.Contains(exclude, t.String()) {
+			return "ALARM " + t.String()
+		}
+	}
+	return ""
 }
 
 // check is one of the questions behind /livez and /readyz.
