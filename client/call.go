@@ -112,6 +112,7 @@ func callOn[R any, M message[R]](ctx context.Context, c *Client, conn *grpc.Clie
 // again.
 func (c *Client) repeat(ctx context.Context, m method, attempt func(token string) error) error {
 	pause, logins := firstPause, 0
+	reason := "" // why the attempt before came to nothing
 	for {
 		token, began := c.auth.current(), time.Now()
 		err := attempt(token)
@@ -127,14 +128,17 @@ func (c *Client) repeat(ctx context.Context, m method, attempt func(token string
 				return failed
 			}
 			continue
+		case reason != "" && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return &ended{ctx.Err(), reason}
 		case !c.mayRepeat(ctx, m, err):
 			return err
 		}
+		reason = err.Error()
 		c.logger.Warn("a call is sent again", zap.String("method", m.path), zap.Error(err), zap.Duration("pause", pause))
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
 		case <-ctx.Done():
-			return &ended{ctx.Err(), err.Error()}
+			return &ended{ctx.Err(), reason}
 		}
 		pause = min(2*pause, lastPause)
 	}
