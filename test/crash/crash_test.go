@@ -31,12 +31,27 @@ func TestKillNine(t *testing.T) {
 		rounds, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
+	total := 0
+	for left := rounds; left > 0; left -= memberRounds {
+		total += killAgainAndAgain(t, min(left, memberRounds))
+	}
+	t.Logf("%d rounds of kill -9, %d acknowledged writes, none lost", rounds, total)
+}
+
+// memberRounds is how many rounds one member lives through. Each looks at all
+// that was ever written.
+const memberRounds = 50
+
+// killAgainAndAgain is the rounds of one member. It returns how many writes were
+// acknowledged.
+func killAgainAndAgain(t *testing.T, rounds int) (total int) {
+	t.Helper()
 	m := member.New(t)
 	want := map[string]*history{}
 	for i := range writers {
 		want[fmt.Sprintf("writer/%02d", i)] = &history{}
 	}
-	total, revision := 0, int64(0)
+	revision := int64(0)
 	for round := range rounds {
 		m.Start()
 		now := verify(t, m, want)
@@ -52,7 +67,7 @@ func TestKillNine(t *testing.T) {
 	m.Start()
 	verify(t, m, want)
 	m.Stop()
-	t.Logf("%d rounds of kill -9, %d acknowledged writes, none lost", rounds, total)
+	return total
 }
 
 // history is what is known of one writer: the number of its last acknowledged
