@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
 	"etcd.alt/internal/service"
+	"etcd.alt/internal/space"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
 	"etcd.alt/internal/web"
@@ -46,6 +48,8 @@ const messageSlack = 512 << 10
 type Member struct {
 	config    *Config
 	logger    *zap.Logger
+	disk      vfs.FS
+	space     *space.Watch
 	data      *datadir.Data
 	machine   *machine.Machine
 	replica   *replica.Replica
@@ -54,7 +58,7 @@ type Member struct {
 	metrics   *http.Server
 	listeners listeners
 
-	background sync.WaitGroup // ticks and listeners
+	background sync.WaitGroup // ticks, looks and listeners
 	stopTicks  chan struct{}
 	failed     chan error // of capacity 1: why the member cannot go on
 
@@ -71,10 +75,15 @@ type listeners struct {
 // Start brings a member up and returns when clients are served. What fails on
 // the way is taken down again.
 func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) {
+	return startOn(ctx, c, logger, vfs.Default)
+}
+
+// startOn is Start with the data on some disk.
+func startOn(ctx context.Context, c *Config, logger *zap.Logger, disk vfs.FS) (*Member, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, logger: logger, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	m := &Member{config: c, logger: logger, disk: disk, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -131,6 +140,7 @@ func (m *Member) start(ctx context.Context) error {
 		Logger:       m.logger.Named("replica"),
 	})
 	m.background.Go(m.routineTick)
+	m.background.Go(m.routineLook)
 	if err := m.waitServing(ctx); err != nil {
 		return err
 	}
@@ -145,6 +155,7 @@ func (m *Member) start(ctx context.Context) error {
 		MaxRequestBytes: int(c.MaxRequestBytes),
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Quota:           c.quota(),
+		Space:           m.space,
 		Version:         version.Server,
 		StorageVersion:  version.Storage,
 		Logger:          m.logger.Named("service"),
@@ -260,6 +271,26 @@ func (m *Member) routineTick() {
 	}
 }
 
+// lookInterval is how often free space is looked at: a system call or two. What
+// is let in between two looks is counted.
+const lookInterval = 250 * time.Millisecond
+
+// routineLook watches the free space of the disk.
+func (m *Member) routineLook() {
+	t := time.NewTicker(lookInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			m.space.Look()
+		case <-m.replica.Done():
+			return
+		case <-m.stopTicks:
+			return
+		}
+	}
+}
+
 // routineCompact gives up history as the policy says, while this member leads.
 func (m *Member) routineCompact(policy compactor.Policy) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -356,22 +387,38 @@ func (l *listeners) close() {
 	}
 }
 
+// plan is what the file system of a directory can bear; that of a large one if
+// it does not say how large it is.
+func (m *Member) plan(path string) space.Plan {
+	u, err := space.Usage(m.disk, path)
+	if err != nil || u.TotalBytes == 0 {
+		return space.PlanFor(math.MaxInt64)
+	}
+	return space.PlanFor(int64(min(u.TotalBytes, math.MaxInt64)))
+}
+
 // openData opens the data directory, and makes it if there is none.
 func (m *Member) openData() (*datadir.Data, error) {
 	c := m.config
 	peers := urlStrings(c.InitialAdvertisePeerURLs)
 	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
+	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
 	d, err := datadir.Open(datadir.Options{
-		FS:   vfs.Default,
+		FS:   m.disk,
 		Path: c.directory(),
 		Log:  c.walDirectory(),
 		Store: store.Options{
-			Logger:  storeLogger{m.logger.Named("store").Sugar()},
-			OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+			Logger:        storeLogger{m.logger.Named("store").Sugar()},
+			MemTableBytes: uint64(data.MemTable),
+			OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
 		},
-		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync},
+		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, SegmentBytes: log.Segment, KeepFree: log.Low},
 		Members: []member.Member{self},
 		Self:    self.ID,
+		Locked: func() {
+			m.space = space.New(space.Options{FS: m.disk, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
+			m.space.Look()
+		},
 	})
 	if err != nil {
 		return nil, err

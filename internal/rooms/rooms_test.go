@@ -22,7 +22,7 @@ var plan = map[string][]string{
 	"internal/utl":       {},
 	"server":             {"*"},
 	"internal/web":       {"internal/service"},
-	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store"},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
 	"internal/raft":      {},
@@ -33,6 +33,7 @@ var plan = map[string][]string{
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},
 	"internal/compactor": {},
+	"internal/space":     {},
 	"internal/store":     {},
 	"internal/sim/disk":  {},
 	"internal/rooms":     {},
@@ -43,7 +44,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/space"}
 
 type pkg struct {
 	ImportPath string
