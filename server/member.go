@@ -105,6 +105,7 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	m.data = d
+	m.look()
 	keys, err := mvcc.Load(d.Store, d.Applied.Revision, c.CacheBytes)
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
@@ -275,20 +276,40 @@ func (m *Member) routineTick() {
 // is let in between two looks is counted.
 const lookInterval = 250 * time.Millisecond
 
-// routineLook watches the free space of the disk.
+// flushLooks is every how many looks the store is flushed while space is low.
+const flushLooks = 4
+
+// routineLook watches the free space of the disk. While it is low, the store is
+// flushed whenever it has something to: only what is in files takes away what a
+// compaction has made garbage, and lets go of the log.
 func (m *Member) routineLook() {
 	t := time.NewTicker(lookInterval)
 	defer t.Stop()
-	for {
+	for looks := 0; ; looks++ {
 		select {
 		case <-t.C:
-			m.space.Look()
+			m.look()
+			m.space.KeepReserve()
+			if s := m.data.Store; m.space.Low() && looks%flushLooks == 0 && !s.MayStall() {
+				if err := s.StartFlush(); err != nil {
+					m.fail(err)
+				}
+			}
 		case <-m.replica.Done():
 			return
 		case <-m.stopTicks:
 			return
 		}
 	}
+}
+
+// look has the watch look at the disk.
+func (m *Member) look() {
+	stored, err := m.data.Store.DiskBytes()
+	if err != nil {
+		return // the store has failed, and says so itself
+	}
+	m.space.Look(int64(stored))
 }
 
 // routineCompact gives up history as the policy says, while this member leads.
@@ -392,9 +413,9 @@ func (l *listeners) close() {
 func (m *Member) plan(path string) space.Plan {
 	u, err := space.Usage(m.disk, path)
 	if err != nil || u.TotalBytes == 0 {
-		return space.PlanFor(math.MaxInt64)
+		return space.PlanFor(math.MaxInt64, 0)
 	}
-	return space.PlanFor(int64(min(u.TotalBytes, math.MaxInt64)))
+	return space.PlanFor(int64(min(u.TotalBytes, math.MaxInt64)), 0)
 }
 
 // openData opens the data directory, and makes it if there is none.
@@ -417,7 +438,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 		Self:    self.ID,
 		Locked: func() {
 			m.space = space.New(space.Options{FS: m.disk, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
-			m.space.Look()
+			m.space.Look(0)
 		},
 	})
 	if err != nil {

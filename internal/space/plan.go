@@ -2,8 +2,8 @@ package space
 
 // Plan is what a file system of a size has to keep free, and what may be written
 // ahead to it. All figures are bytes. They are fractions of the whole, so that a
-// small disk is of use, up to what is ever needed: from 10 GiB on they stay the
-// same.
+// small disk is of use, up to what is ever needed: from 1 GiB on they stay the
+// same, but for Low and Fine, which follow the size of the store.
 type Plan struct {
 	// MemTable is the size of one memtable of the store. Up to memTables of them
 	// may be full and not yet in files when writes stop.
@@ -11,7 +11,8 @@ type Plan struct {
 	// Segment is the size of a segment of the raft log.
 	Segment int64
 	// Low is where writes are refused: the memtables, a segment, and the output
-	// of a compaction, whose inputs stay until it ends.
+	// of a compaction, whose inputs stay until it ends. That of a small store may
+	// be all of it.
 	Low int64
 	// Fine, above Low, is where they are taken again.
 	Fine int64
@@ -39,15 +40,16 @@ const (
 	mostMargin     = 64 * mib
 )
 
-// PlanFor is the plan of a file system of total bytes.
-func PlanFor(total int64) Plan {
+// PlanFor is the plan of a file system of total bytes, of which the files of a
+// store take stored.
+func PlanFor(total, stored int64) Plan {
 	p := Plan{
 		MemTable: max(min(total/64, mostMemTable), leastMemTable),
 		Segment:  max(min(total/16, mostSegment), leastSegment),
 		Critical: min(total/16, memTables*mostMemTable),
 		Reserve:  min(total/32, mostReserve),
 	}
-	p.Low = p.Critical + min(total/16, mostSegment) + min(total/16, mostCompaction)
+	p.Low = p.Critical + min(total/16, mostSegment) + min(stored, mostCompaction)
 	p.Fine = p.Low + min(total/16, mostMargin)
 	return p
 }

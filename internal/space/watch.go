@@ -33,6 +33,7 @@ type Watch struct {
 	o       Options
 	logger  *zap.Logger
 	reserve reserve
+	data    room  // what the last Look has found at the data directory
 	retryAt int64 // the look before which the reserve is not tried again
 	looks   int64
 	told    bool // the log says that space is low
@@ -69,6 +70,9 @@ func (w *Watch) Admit(bytes int64) bool {
 	return false
 }
 
+// Low says that nothing is admitted now.
+func (w *Watch) Low() bool { return w.low.Load() }
+
 // Trouble is what an operator should know: "" while there is room.
 func (w *Watch) Trouble() string {
 	if t := w.trouble.Load(); t != nil {
@@ -88,15 +92,15 @@ type room struct {
 func (r *room) margin() int64 { return r.free - r.plan.Fine }
 
 // Look measures what is free, decides whether writes are taken until the next
-// Look, and gives the reserve up or writes a step of it. The first Look writes
-// nothing: it may be made before the directory is known to be any good.
-func (w *Watch) Look() {
+// Look, and gives the reserve up if space is very short. stored is what the files
+// of the store take, 0 as long as it is not open.
+func (w *Watch) Look(stored int64) {
 	w.looks++
-	data, okData := w.measure(w.o.Data)
+	data, okData := w.measure(w.o.Data, stored)
 	if okData {
 		data.free += w.giveUp(data)
 	}
-	log, okLog := w.measure(w.o.Log)
+	log, okLog := w.measure(w.o.Log, 0)
 	var rooms []room
 	if okData {
 		rooms = append(rooms, data)
@@ -105,14 +109,12 @@ func (w *Watch) Look() {
 		rooms = append(rooms, log)
 	}
 	w.decide(rooms)
-	if okData {
-		w.keepReserve(data)
-	}
+	w.data = data
 }
 
 // measure asks for the free bytes of the file system that path is on, or will be
 // on when it is made.
-func (w *Watch) measure(path string) (room, bool) {
+func (w *Watch) measure(path string, stored int64) (room, bool) {
 	u, err := Usage(w.o.FS, path)
 	if err == nil && u.TotalBytes == 0 {
 		err = errors.New("the file system does not say how large it is")
@@ -125,7 +127,7 @@ func (w *Watch) measure(path string) (room, bool) {
 		return room{}, false
 	}
 	total := min(u.TotalBytes, math.MaxInt64/4)
-	return room{path: path, free: int64(min(u.AvailBytes, total)), plan: PlanFor(int64(total))}, true
+	return room{path: path, free: int64(min(u.AvailBytes, total)), plan: PlanFor(int64(total), stored)}, true
 }
 
 // Usage is how full the file system is that path is on, or will be on when it is
@@ -215,17 +217,16 @@ func (w *Watch) giveUp(data room) int64 {
 	return size
 }
 
-// keepReserve writes a step of the reserve if some of it is missing and there is
-// room for all of that.
-func (w *Watch) keepReserve(data room) {
-	missing := data.plan.Reserve - w.reserve.size
-	if missing <= 0 || data.free < data.plan.Fine+missing {
+// KeepReserve writes a step of the reserve if some of it is missing and the last
+// Look has found room for all of that. It waits for the disk. Like Look it
+// belongs to the owner.
+func (w *Watch) KeepReserve() {
+	plan := w.data.plan
+	missing := plan.Reserve - w.reserve.size
+	if missing <= 0 || w.data.free < plan.Fine+missing || w.looks < w.retryAt {
 		return
 	}
-	if w.looks == 1 || w.looks < w.retryAt {
-		return
-	}
-	if err := w.reserve.grow(data.plan.Reserve); err != nil {
+	if err := w.reserve.grow(plan.Reserve); err != nil {
 		w.failed("the reserve cannot be written", err)
 	}
 }

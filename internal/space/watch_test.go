@@ -43,6 +43,9 @@ func (d *disk) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 // size is that of the disks.
 const size = 256 * mib
 
+// stored is what the store has of it.
+const stored = 16 * mib
+
 // world is a watch on two disks.
 func world(t *testing.T) (*disk, *Watch, *observer.ObservedLogs) {
 	t.Helper()
@@ -71,29 +74,33 @@ func (d *disk) reserved() int64 {
 
 func looks(w *Watch, n int) {
 	for range n {
-		w.Look()
+		w.Look(stored)
+		w.KeepReserve()
 	}
 }
 
 func TestPlans(t *testing.T) {
 	for _, total := range []int64{64 * mib, 200 * mib, 1 << 30, 4 << 30, 10 << 30, 1 << 50} {
-		p := PlanFor(total)
+		p := PlanFor(total, 0)
 		require.Less(t, p.Critical, p.Low, total)
 		require.Less(t, p.Low, p.Fine, total)
 		require.GreaterOrEqual(t, p.Low, memTables*p.MemTable+p.Segment, "what is in memory and a segment have room on %d bytes", total)
 		require.LessOrEqual(t, memTables*p.MemTable, p.Critical, total)
-		// What a member alone on the disk needs before it has data: two segments
-		// and the reserve. It takes writes then, and half of the disk is for data.
-		require.Greater(t, total/2, p.Fine+p.Reserve+2*p.Segment, total)
+		// A member alone on the disk, with two segments and the reserve, still
+		// takes writes when its store has a quarter of the disk.
+		stored := total / 4
+		p = PlanFor(total, stored)
+		require.Greater(t, total-stored-p.Reserve-2*p.Segment, p.Fine, total)
+		require.GreaterOrEqual(t, p.Low, min(stored, mostCompaction)+p.Critical+p.Segment, total)
 	}
-	require.Equal(t, Plan{MemTable: 16 * mib, Segment: 64 * mib, Critical: 64 * mib, Low: 768 * mib, Fine: 832 * mib, Reserve: 32 * mib}, PlanFor(10<<30))
-	require.Equal(t, PlanFor(10<<30), PlanFor(1<<60))
-	require.EqualValues(t, 200*mib*3/16, PlanFor(200*mib).Low)
+	require.Equal(t, Plan{MemTable: 16 * mib, Segment: 64 * mib, Critical: 64 * mib, Low: 128 * mib, Fine: 192 * mib, Reserve: 32 * mib}, PlanFor(1<<30, 0))
+	require.Equal(t, PlanFor(1<<30, 0), PlanFor(1<<60, 0))
+	require.EqualValues(t, 768*mib, PlanFor(1<<60, 1<<50).Low)
 }
 
 func TestWritesAreRefusedBelowLowAndTakenAgainAtFine(t *testing.T) {
 	d, w, said := world(t)
-	p := PlanFor(size)
+	p := PlanFor(size, stored)
 	require.True(t, w.Admit(1), "before the first look")
 	looks(w, 20)
 	require.True(t, w.Admit(1))
@@ -109,10 +116,10 @@ func TestWritesAreRefusedBelowLowAndTakenAgainAtFine(t *testing.T) {
 	require.Equal(t, map[string]any{"path": "/data", "free-bytes": p.Low - 1, "refused-below-bytes": p.Low, "taken-again-at-bytes": p.Fine}, said.All()[0].ContextMap())
 
 	d.leave("/data", p.Fine+p.Reserve-1)
-	w.Look()
+	looks(w, 1)
 	require.False(t, w.Admit(1), "not before there is some more")
 	d.leave("/data", p.Fine+p.Reserve)
-	w.Look()
+	looks(w, 1)
 	require.True(t, w.Admit(1))
 	require.Empty(t, w.Trouble())
 	require.Equal(t, 2, said.Len())
@@ -123,25 +130,25 @@ func TestWritesAreRefusedBelowLowAndTakenAgainAtFine(t *testing.T) {
 func TestTheDiskOfTheLogCounts(t *testing.T) {
 	d, w, _ := world(t)
 	d.leave("/log", 1)
-	w.Look()
+	looks(w, 1)
 	require.False(t, w.Admit(1))
 	require.Contains(t, w.Trouble(), "1 bytes are free for /log/wal")
 	d.leave("/data", 0)
 	d.leave("/log", size/2)
-	w.Look()
+	looks(w, 1)
 	require.False(t, w.Admit(1))
-	require.Contains(t, w.Trouble(), "0 bytes are free for /data")
+	require.Contains(t, w.Trouble(), "bytes are free for /data;")
 	d.leave("/data", size/2)
-	w.Look()
+	looks(w, 1)
 	require.True(t, w.Admit(1))
 }
 
 func TestTheReserve(t *testing.T) {
 	d, w, said := world(t)
-	p := PlanFor(size)
-	w.Look()
-	require.Zero(t, d.reserved(), "the first look writes nothing")
-	w.Look()
+	p := PlanFor(size, stored)
+	w.Look(stored)
+	require.Zero(t, d.reserved(), "a look writes nothing")
+	looks(w, 1)
 	require.EqualValues(t, reserveStep, d.reserved(), "it is built up in steps")
 	looks(w, 10)
 	require.Equal(t, p.Reserve, d.reserved())
@@ -164,7 +171,7 @@ func TestTheReserve(t *testing.T) {
 	require.Equal(t, p.Reserve, d.reserved(), "low is no reason to give it up")
 	require.False(t, w.Admit(1))
 	d.leave("/data", p.Critical+p.Reserve-1)
-	w.Look()
+	looks(w, 1)
 	require.Zero(t, d.reserved())
 	require.False(t, w.Admit(1), "what it gives is not for puts")
 	require.Equal(t, "disk space is very low: the reserve was given up", said.All()[said.Len()-1].Message)
@@ -182,17 +189,17 @@ func TestTheReserve(t *testing.T) {
 // What comes between two looks is counted: no burst is through before the next.
 func TestABurstIsRefusedBeforeTheNextLook(t *testing.T) {
 	d, w, said := world(t)
-	p := PlanFor(size)
+	p := PlanFor(size, stored)
 	looks(w, 20)
 	d.leave("/data", p.Fine+p.Reserve)
-	w.Look()
+	looks(w, 1)
 	var let int64
 	for w.Admit(mib) {
 		let += mib
 	}
 	require.Equal(t, (p.Fine-p.Low)/amplification/mib*mib, let)
 	require.False(t, w.Admit(1))
-	w.Look()
+	looks(w, 1)
 	require.True(t, w.Admit(1), "nothing came of it")
 	require.Equal(t, 1, said.Len())
 	require.Contains(t, said.All()[0].Message, "for a moment")
@@ -200,7 +207,7 @@ func TestABurstIsRefusedBeforeTheNextLook(t *testing.T) {
 	for w.Admit(mib) {
 	}
 	d.leave("/data", p.Fine+p.Reserve-1)
-	w.Look()
+	looks(w, 1)
 	require.False(t, w.Admit(1), "now it is low")
 	require.Contains(t, said.All()[1].Message, "disk space is low")
 }

@@ -212,6 +212,10 @@ func (m *member) kill() {
 func (m *member) stop() {
 	m.t.Helper()
 	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(m.t, <-m.exited)
+	err := <-m.exited
 	m.cmd = nil
+	if err != nil {
+		text, _ := os.ReadFile(m.log)
+		require.NoError(m.t, err, "the member's log:\n%s", text)
+	}
 }
