@@ -285,6 +285,7 @@ const flushLooks = 4
 func (m *Member) routineLook() {
 	t := time.NewTicker(lookInterval)
 	defer t.Stop()
+	var rewritten uint64
 	for looks := 0; ; looks++ {
 		select {
 		case <-t.C:
@@ -294,11 +295,26 @@ func (m *Member) routineLook() {
 				if err := s.StartFlush(); err != nil {
 					m.fail(err)
 				}
+				m.rewrite(&rewritten)
 			}
 		case <-m.replica.Done():
 			return
 		case <-m.stopTicks:
 			return
+		}
+	}
+}
+
+// rewrite has a small store rewritten if something was flushed since the flush
+// number done: the engine leaves a few deletions lie until more come, and while
+// space is low none may come. No look is made meanwhile, and no put admitted.
+func (m *Member) rewrite(done *uint64) {
+	s := m.data.Store
+	stored, err := s.DiskBytes()
+	if n := s.Flushes(); err == nil && n != *done && m.space.RoomToRewrite(int64(stored)) {
+		*done = n
+		if err := s.Compact(); err != nil {
+			m.logger.Warn("the store could not be compacted", zap.Error(err))
 		}
 	}
 }

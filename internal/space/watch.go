@@ -73,6 +73,12 @@ func (w *Watch) Admit(bytes int64) bool {
 // Low says that nothing is admitted now.
 func (w *Watch) Low() bool { return w.low.Load() }
 
+// RoomToRewrite says that the last Look has found room for all of a store of
+// stored bytes to be written anew, beside the memtables. It belongs to the owner.
+func (w *Watch) RoomToRewrite(stored int64) bool {
+	return stored <= mostCompaction && w.data.free >= stored+w.data.plan.Critical
+}
+
 // Trouble is what an operator should know: "" while there is room.
 func (w *Watch) Trouble() string {
 	if t := w.trouble.Load(); t != nil {

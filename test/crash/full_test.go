@@ -32,7 +32,7 @@ const inside = "CRASH_TEST_OWN_MOUNTS"
 func onSmallDisk(t *testing.T, mib int, test func(t *testing.T, disk string)) {
 	t.Helper()
 	if os.Getenv(inside) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
 		cmd.Env = append(os.Environ(), inside+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
@@ -193,7 +193,9 @@ func TestADiskThatFills(t *testing.T) {
 			b.verify(t, m)
 			conn := m.dial()
 			b.thin(t, conn)
+			began := time.Now()
 			takesPuts(t, m, conn)
+			t.Logf("it takes puts again %v after the compaction", time.Since(began).Round(time.Millisecond))
 			require.NoError(t, conn.Close())
 			b.verify(t, m)
 		}
