@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"etcd.alt/internal/cert"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/machine"
 )
@@ -52,6 +54,16 @@ type Config struct {
 
 	UnsafeNoFsync bool
 
+	ClientCertFile      string // the pair that listeners show
+	ClientKeyFile       string
+	ClientTrustedCAFile string // what clients' certificates must be signed by
+	ClientCertAuth      bool
+	TLSProtocol         cert.Protocol
+
+	Metrics string // "basic", or "extensive": with the durations of calls
+
+	EnableGRPCGateway bool // the RPCs as JSON under /v3/
+
 	set map[string]bool // names that were given, not left at their default
 }
 
@@ -65,6 +77,9 @@ type setting struct {
 	// fileValue parses the setting in a configuration file where that is
 	// spelled differently; nil otherwise.
 	fileValue flag.Value
+	// fileKey is where a configuration file has it, "section.key"; empty means
+	// under name.
+	fileKey string
 }
 
 // settings is the table, bound to c.
@@ -85,6 +100,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
 		{section: "Member", name: "quota-backend-bytes", help: "bytes of live history above which writes are refused; 0 means 2 GiB, a negative number none", value: (*bytesize)(&c.QuotaBytes)},
 		{section: "Member", name: "cache-bytes", help: "memory for hot values", value: (*bytesize)(&c.CacheBytes)},
+		{section: "Member", name: "enable-grpc-gateway", help: "serve the RPCs as JSON over HTTP, under /v3/", value: (*boolean)(&c.EnableGRPCGateway)},
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
 		{section: "Clustering", name: "initial-advertise-peer-urls", help: "peer URLs made known to the cluster; they make the member's id", value: (*urls)(&c.InitialAdvertisePeerURLs)},
@@ -97,7 +113,16 @@ func settings(c *Config) []setting {
 		{section: "Logging and monitoring", name: "log-level", help: "debug, info, warn, error, panic or fatal", value: (*text)(&c.LogLevel)},
 		{section: "Logging and monitoring", name: "log-format", help: "json or console", value: (*text)(&c.LogFormat)},
 		{section: "Logging and monitoring", name: "log-outputs", help: "default, stderr, stdout or paths of files", value: (*list)(&c.LogOutputs)},
-		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /metrics, /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+		{section: "Logging and monitoring", name: "metrics", help: "basic, or extensive: with the durations of calls", value: (*text)(&c.Metrics)},
+
+		{section: "Security", name: "cert-file", fileKey: "client-transport-security.cert-file", help: "certificate shown to clients on https and unixs URLs", value: (*text)(&c.ClientCertFile)},
+		{section: "Security", name: "key-file", fileKey: "client-transport-security.key-file", help: "its key", value: (*text)(&c.ClientKeyFile)},
+		{section: "Security", name: "trusted-ca-file", fileKey: "client-transport-security.trusted-ca-file", help: "CA of clients' certificates, which are then demanded", value: (*text)(&c.ClientTrustedCAFile)},
+		{section: "Security", name: "client-cert-auth", fileKey: "client-transport-security.client-cert-auth", help: "demand a certificate of clients, of the system's CAs where none is named", value: (*boolean)(&c.ClientCertAuth)},
+		{section: "Security", name: "tls-min-version", help: "oldest version of TLS spoken, TLS1.2 or TLS1.3", value: &c.TLSProtocol.MinVersion},
+		{section: "Security", name: "tls-max-version", help: "newest version of TLS spoken; empty for the newest there is", value: &c.TLSProtocol.MaxVersion},
+		{section: "Security", name: "cipher-suites", help: "cipher suites of TLS 1.2, by name; empty for a good choice", value: (*list)(&c.TLSProtocol.CipherSuites)},
 
 		{section: "Unsafe", name: "unsafe-no-fsync", help: "do not wait for the disk: a power cut may lose acknowledged writes", value: (*boolean)(&c.UnsafeNoFsync)},
 	}
@@ -108,22 +133,28 @@ func settings(c *Config) []setting {
 var refused = strings.Fields(`
 	snapshot-count snapshot-catchup-entries initial-election-tick-advance listen-client-http-urls max-snapshots max-wals
 	memory-mlock backend-bbolt-freelist-type backend-batch-interval backend-batch-limit
-	socket-reuse-port socket-reuse-address enable-grpc-gateway raft-read-timeout raft-write-timeout feature-gates
+	socket-reuse-port socket-reuse-address raft-read-timeout raft-write-timeout feature-gates
 	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
 	strict-reconfig-check pre-vote max-learners v2-deprecation
-	cert-file key-file client-cert-auth client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
-	trusted-ca-file auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
+	client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
+	auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
 	peer-trusted-ca-file peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
-	client-transport-security peer-transport-security
-	self-signed-cert-validity peer-crl-file cipher-suites cors host-whitelist tls-min-version tls-max-version
+	peer-transport-security
+	self-signed-cert-validity peer-crl-file cors host-whitelist
 	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
-	enable-pprof metrics logger enable-log-rotation log-rotation-config-json
+	enable-pprof logger enable-log-rotation log-rotation-config-json
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval watch-progress-notify-interval
 	downgrade-check-time bootstrap-defrag-threshold-megabytes force-new-cluster`)
+
+// refusedInFile are the same for the sections of a configuration file. A key
+// there that is left empty or false asks for nothing.
+var refusedInFile = strings.Fields(`
+	client-transport-security.client-cert-file client-transport-security.client-key-file client-transport-security.auto-tls
+	client-transport-security.allowed-hostname client-transport-security.allowed-cn`)
 
 // Default returns the configuration that no setting has touched.
 func Default() *Config {
@@ -149,6 +180,9 @@ func Default() *Config {
 		LogLevel:                 "info",
 		LogFormat:                "json",
 		LogOutputs:               []string{"default"},
+		EnableGRPCGateway:        true,
+		Metrics:                  "basic",
+		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		set:                      map[string]bool{},
 	}
 }
@@ -210,6 +244,8 @@ func (c *Config) Validate() error {
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
 		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
+	case c.Metrics != "basic" && c.Metrics != "extensive":
+		return fmt.Errorf("--metrics is %q; it must be basic or extensive", c.Metrics)
 	case c.LogFormat != "json" && c.LogFormat != "console":
 		return fmt.Errorf("--log-format is %q; it must be json or console", c.LogFormat)
 	}
@@ -225,6 +261,9 @@ func (c *Config) Validate() error {
 				return fmt.Errorf("--%s: %w", l.name, err)
 			}
 		}
+	}
+	if err := c.checkTLS(); err != nil {
+		return err
 	}
 	return c.checkInitialCluster()
 }
@@ -260,13 +299,11 @@ func (c *Config) checkInitialCluster() error {
 // checkListen refuses URLs that cannot be bound.
 func checkListen(u url.URL) error {
 	switch u.Scheme {
-	case "unix":
+	case "unix", "unixs":
 		return nil
-	case "http":
-	case "https", "unixs":
-		return fmt.Errorf("%s: TLS is not supported by this version", u.String())
+	case "http", "https":
 	default:
-		return fmt.Errorf("%s: the scheme must be http or unix", u.String())
+		return fmt.Errorf("%s: the scheme must be http, https, unix or unixs", u.String())
 	}
 	host, port, err := net.SplitHostPort(u.Host)
 	if err != nil {
@@ -290,8 +327,14 @@ func (v *text) String() string     { return string(*v) }
 
 type list []string
 
-func (v *list) Set(s string) error { *v = strings.Split(s, ","); return nil }
-func (v *list) String() string     { return strings.Join(*v, ",") }
+func (v *list) Set(s string) error {
+	*v = nil
+	if s != "" {
+		*v = strings.Split(s, ",")
+	}
+	return nil
+}
+func (v *list) String() string { return strings.Join(*v, ",") }
 
 type boolean bool
 

@@ -42,7 +42,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{args: []string{"--no-such-flag"}, want: "flag provided but not defined: -no-such-flag"},
 		{args: []string{"stray"}, want: `"stray" is not a valid flag`},
-		{args: []string{"--cert-file", "x"}, want: "--cert-file is not supported by this version"},
+		{args: []string{"--auto-tls"}, want: "--auto-tls is not supported by this version"},
 		{args: []string{"--discovery-srv=example.com"}, want: "--discovery-srv is not supported by this version"},
 		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: "ETCD_AUTH_TOKEN: --auth-token is not supported by this version"},
 		{args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: "conflicting environment variable is shadowed"},
@@ -52,12 +52,20 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--election-timeout=60000"}, want: "--election-timeout (1m0s) must not be above 50000 ms"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1:1"}, want: "--advertise-client-urls is required"},
 		{args: []string{"--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://x:1"}, want: "not a domain name"},
-		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS is not supported"},
+		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
+		{args: []string{"--listen-client-urls=unixs:///tmp/s", "--advertise-client-urls=http://x:1"}, want: "must be provided for client url unixs:///tmp/s"},
+		{args: []string{"--listen-metrics-urls=https://127.0.0.1:1"}, want: "must be provided for metrics url https://127.0.0.1:1"},
+		{args: []string{"--listen-peer-urls=https://127.0.0.1:1"}, want: "--listen-peer-urls: https://127.0.0.1:1: TLS between members is not supported"},
+		{args: []string{"--cert-file=x"}, want: "--cert-file is set, but --key-file is not"},
+		{args: []string{"--tls-min-version=SSL3"}, want: `"SSL3" is not a TLS version`},
+		{args: []string{"--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"}, want: "--tls-min-version (TLS1.3) is above --tls-max-version (TLS1.2)"},
+		{args: []string{"--cipher-suites=ROT13"}, want: `"ROT13" is not a cipher suite`},
 		{args: []string{"--listen-client-urls=ftp://127.0.0.1:1"}, want: "URL scheme must be http, https, unix, or unixs"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1"}, want: `does not have the form "host:port"`},
 		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster names the member "b"`},
 		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: "not among --initial-advertise-peer-urls"},
 		{args: []string{"--initial-cluster-state=existing"}, want: "--initial-cluster-state=existing is not supported"},
+		{args: []string{"--metrics=all"}, want: `--metrics is "all"`},
 		{args: []string{"--log-format=xml"}, want: `--log-format is "xml"`},
 		{args: []string{"--config-file=/nowhere/x.yml"}, want: "--config-file: open /nowhere/x.yml"},
 	} {
@@ -93,6 +101,31 @@ zebra: 1
 	require.Len(t, c.ListenClientURLs, 2)
 	require.Equal(t, uint(1<<20), c.MaxRequestBytes)
 	require.Equal(t, []string{`unrecognized key "zebra" in ` + path}, warnings)
+
+	write(`
+cipher-suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]
+tls-min-version: TLS1.2
+cert-file: ignored
+client-transport-security:
+  cert-file: a.crt
+  key-file: a.key
+  trusted-ca-file: ca.crt
+  client-cert-auth: true
+  auto-tls: false
+  allowed-hostname:
+`)
+	c, warnings, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.crt", "a.key", "ca.crt"}, []string{c.ClientCertFile, c.ClientKeyFile, c.ClientTrustedCAFile})
+	require.True(t, c.ClientCertAuth)
+	require.Len(t, c.TLSProtocol.CipherSuites, 2)
+	require.Equal(t, []string{`unrecognized key "cert-file" in ` + path}, warnings)
+	write("client-transport-security: {auto-tls: true}\n")
+	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.ErrorContains(t, err, "client-transport-security.auto-tls is not supported")
+	write("client-transport-security: {client-cert-auth: perhaps}\n")
+	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.ErrorContains(t, err, "invalid value for client-transport-security.client-cert-auth")
 
 	write("grpc-keepalive-interval: 10m\n")
 	_, _, err = Parse(nil, []string{"ETCD_CONFIG_FILE=" + path}, nil)

@@ -20,6 +20,7 @@ import (
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
+	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -48,7 +49,7 @@ const messageSlack = 512 << 10
 type Member struct {
 	config    *Config
 	logger    *zap.Logger
-	disk      vfs.FS
+	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
 	space     *space.Watch
 	data      *datadir.Data
 	machine   *machine.Machine
@@ -56,6 +57,7 @@ type Member struct {
 	service   *service.Service
 	rpc       *rpc.Server
 	metrics   *http.Server
+	counts    *metrics.Registry
 	listeners listeners
 
 	background sync.WaitGroup // ticks, looks and listeners
@@ -75,15 +77,15 @@ type listeners struct {
 // Start brings a member up and returns when clients are served. What fails on
 // the way is taken down again.
 func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) {
-	return startOn(ctx, c, logger, vfs.Default)
-}
-
-// startOn is Start with the data on some disk.
-func startOn(ctx context.Context, c *Config, logger *zap.Logger, disk vfs.FS) (*Member, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, logger: logger, disk: disk, stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	return startOn(ctx, c, logger, vfs.Default)
+}
+
+// startOn is Start with the data on fs and settings that are valid.
+func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Member, error) {
+	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -97,7 +99,7 @@ func (m *Member) start(ctx context.Context) error {
 	if c.quota() > largeQuota {
 		m.logger.Warn("--quota-backend-bytes is larger than is advised", zap.Int64("quota-bytes", int64(c.quota())), zap.Int64("advised-bytes", largeQuota))
 	}
-	if err := m.listeners.bind(c); err != nil {
+	if err := m.listeners.bind(c, m.logger); err != nil {
 		return err
 	}
 	d, err := m.openData()
@@ -198,14 +200,18 @@ func (m *Member) waitServing(ctx context.Context) error {
 
 // serve opens the doors.
 func (m *Member) serve() error {
+	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}
+	extensive := m.config.Metrics == "extensive"
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
 		Methods: m.service.Methods(),
-		Web:     web.Client(m.service),
+		Web:     web.Client(m.service, served),
+		Latency: extensive,
 		Settled: m.service.Kick,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
-			MaxMessage:        int(m.config.MaxRequestBytes) + messageSlack,
+			MaxMessage:        maxMessage,
 			PingInterval:      m.config.KeepAliveMinTime,
 			KeepaliveInterval: m.config.KeepAliveInterval,
 			KeepaliveTimeout:  m.config.KeepAliveTimeout,
@@ -215,6 +221,8 @@ func (m *Member) serve() error {
 	if err != nil {
 		return err
 	}
+	m.counts.RPC(m.rpc.Stats, extensive)
+	m.counts.State(m.service.Gauges)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -222,7 +230,11 @@ func (m *Member) serve() error {
 			}
 		})
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service), ReadHeaderTimeout: drainTimeout}
+	quiet, err := zap.NewStdLogAt(m.logger.Named("metrics"), zap.DebugLevel)
+	if err != nil {
+		return err
+	}
+	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -373,6 +385,9 @@ func (m *Member) close() error {
 			errs = append(errs, err)
 		}
 	}
+	if m.service != nil {
+		m.service.Drain()
+	}
 	if m.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -400,16 +415,20 @@ func (m *Member) close() error {
 }
 
 // bind opens the listeners of c.
-func (l *listeners) bind(c *Config) error {
+func (l *listeners) bind(c *Config, logger *zap.Logger) error {
+	secure, err := c.clientTLS(logger.Named("tls"))
+	if err != nil {
+		return err
+	}
 	for _, u := range c.ListenClientURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-client-urls: %w", err)
 		}
 		l.clients = append(l.clients, n)
 	}
 	for _, u := range c.ListenMetricsURLs {
-		n, err := listen(u)
+		n, err := listen(u, secure)
 		if err != nil {
 			return fmt.Errorf("--listen-metrics-urls: %w", err)
 		}
@@ -427,7 +446,7 @@ func (l *listeners) close() {
 // plan is what the file system of a directory can bear; that of a large one if
 // it does not say how large it is.
 func (m *Member) plan(path string) space.Plan {
-	u, err := space.Usage(m.disk, path)
+	u, err := space.Usage(m.fs, path)
 	if err != nil || u.TotalBytes == 0 {
 		return space.PlanFor(math.MaxInt64, 0)
 	}
@@ -441,7 +460,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
 	d, err := datadir.Open(datadir.Options{
-		FS:   m.disk,
+		FS:   m.fs,
 		Path: c.directory(),
 		Log:  c.walDirectory(),
 		Store: store.Options{
@@ -449,11 +468,14 @@ func (m *Member) openData() (*datadir.Data, error) {
 			MemTableBytes: uint64(data.MemTable),
 			OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
 		},
-		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, SegmentBytes: log.Segment, KeepFree: log.Low},
+		WAL: wal.Options{
+			Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, AroundSync: m.counts.AroundSync,
+			SegmentBytes: log.Segment, KeepFree: log.Low,
+		},
 		Members: []member.Member{self},
 		Self:    self.ID,
 		Locked: func() {
-			m.space = space.New(space.Options{FS: m.disk, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
+			m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
 			m.space.Look(0)
 		},
 	})

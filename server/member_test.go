@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -41,11 +42,13 @@ func start(t *testing.T, c *Config) *Member {
 
 func dial(t *testing.T, m *Member) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+m.ClientAddresses()[0].String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+m.ClientAddresses()[0].String(), grpc.WithTransportCredentials(plain()))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
+
+func plain() credentials.TransportCredentials { return insecure.NewCredentials() }
 
 func call[R any](t *testing.T, conn *grpc.ClientConn, method string, req any) (*R, error) {
 	t.Helper()
@@ -233,7 +236,7 @@ func TestUnixSocket(t *testing.T) {
 	c.ListenClientURLs = mustURLs("unix://" + path)
 	m := start(t, c)
 	defer m.Close()
-	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(plain()))
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k")})

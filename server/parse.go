@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -119,17 +120,16 @@ func (c *Config) readFile(path string) (warnings []string, err error) {
 		return nil, fmt.Errorf("--config-file %s: %w", path, err)
 	}
 	for _, s := range settings(c) {
-		v, ok := keys[s.name]
-		if !ok {
+		v := takeKey(keys, cmp.Or(s.fileKey, s.name))
+		if v == nil {
 			continue
 		}
-		delete(keys, s.name)
 		value := s.value
 		if s.fileValue != nil {
 			value = s.fileValue
 		}
 		if err := value.Set(fileText(v)); err != nil {
-			return nil, fmt.Errorf("--config-file %s: invalid value for %s: %w", path, s.name, err)
+			return nil, fmt.Errorf("--config-file %s: invalid value for %s: %w", path, cmp.Or(s.fileKey, s.name), err)
 		}
 		c.set[s.name] = true
 	}
@@ -138,11 +138,36 @@ func (c *Config) readFile(path string) (warnings []string, err error) {
 			return nil, fmt.Errorf("--config-file %s: %w", path, unsupported(name).Set(""))
 		}
 	}
+	for _, key := range refusedInFile {
+		if v := takeKey(keys, key); v != nil && v != "" && v != false {
+			return nil, fmt.Errorf("--config-file %s: %s is not supported by this version", path, key)
+		}
+	}
 	for name := range keys {
 		warnings = append(warnings, fmt.Sprintf("unrecognized key %q in %s", name, path))
 	}
 	slices.Sort(warnings)
 	return warnings, nil
+}
+
+// takeKey takes "key" or "section.key" out of the file. Nil: it is not there, or
+// has no value.
+func takeKey(keys map[string]any, key string) any {
+	section, inner, nested := strings.Cut(key, ".")
+	if !nested {
+		v := keys[key]
+		delete(keys, key)
+		return v
+	}
+	within, ok := keys[section].(map[string]any)
+	if !ok {
+		return nil
+	}
+	v := within[inner]
+	if delete(within, inner); len(within) == 0 {
+		delete(keys, section)
+	}
+	return v
 }
 
 // fileText is a value of a configuration file as a flag would spell it.

@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -183,4 +185,35 @@ func TestHashAndDefragment(t *testing.T) {
 	require.Nil(t, res.Header)
 	alarms(t, conn, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_NOSPACE})
 	require.NotEqual(t, two, sum())
+}
+
+// Health tells of alarms, unless it is asked not to; readiness of CORRUPT alone.
+func TestHealthOfAlarms(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer func() { require.NoError(t, m.Close()) }()
+	conn := dial(t, m)
+	ask := func(path string) string {
+		res, err := http.Get("http://" + m.ClientAddresses()[0].String() + path)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return fmt.Sprint(res.StatusCode, " ", string(body))
+	}
+	const fine = `200 {"health":"true","reason":""}`
+	require.Equal(t, fine, ask("/health"))
+	alarm := func(action etcdserverpb.AlarmRequest_AlarmAction, of etcdserverpb.AlarmType) {
+		alarms(t, conn, &etcdserverpb.AlarmRequest{Action: action, MemberID: 7, Alarm: of})
+	}
+	alarm(etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmType_NOSPACE)
+	require.Equal(t, `503 {"health":"false","reason":"ALARM NOSPACE"}`+"\n", ask("/health?serializable=true"))
+	require.Equal(t, fine, ask("/health?exclude=NOSPACE"))
+	require.Equal(t, "200 ok\n", ask("/readyz"))
+	require.Contains(t, ask("/metrics"), `etcd_debugging_server_alarms{alarm_type="NOSPACE",server_id="7"} 1`)
+	alarm(etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmType_CORRUPT)
+	require.Equal(t, `503 {"health":"false","reason":"ALARM CORRUPT"}`+"\n", ask("/health?exclude=NOSPACE"))
+	require.Equal(t, fine, ask("/health?exclude=NOSPACE&exclude=CORRUPT"))
+	require.Contains(t, ask("/readyz"), "[-]data_corruption failed: alarm activated: CORRUPT\n")
+	require.Equal(t, "200 ok\n", ask("/readyz?exclude=data_corruption"))
+	require.Equal(t, "200 ok\n", ask("/livez"))
 }

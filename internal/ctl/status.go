@@ -110,5 +110,5 @@ func percentFree(s *client.StatusResponse) string {
 	if s.DbSize <= 0 {
 		return "0%"
 	}
-	return fmt.Sprintf("%.0f%%", float64(s.DbSize-s.DbSizeInUse)/float64(s.DbSize)*100)
+	return fmt.Sprintf("%.0f%%", float64(max(s.DbSize-s.DbSizeInUse, 0))/float64(s.DbSize)*100) // in use may be more: the disk has it compressed
 }

@@ -10,8 +10,11 @@ import (
 // work, for which an entry may have to wait.
 const sweepVersions = 500
 
-// sweep is a compaction that is not swept yet.
-type sweep struct{ done chan struct{} }
+// sweep is a compaction that is not swept yet, and for which somebody waits.
+type sweep struct {
+	revision int64
+	done     chan struct{}
+}
 
 // compact gives up history. Readers are refused it as soon as the batch is
 // published; the space comes back by and by.
@@ -20,7 +23,7 @@ func (m *Machine) compact(r *etcdserverpb.CompactionRequest, mine bool, res *Res
 		return err
 	}
 	if mine {
-		s := sweep{make(chan struct{})}
+		s := sweep{r.Revision, make(chan struct{})}
 		m.sweeps = append(m.sweeps, s)
 		res.Swept = s.done
 	}
@@ -44,12 +47,12 @@ func (m *Machine) Sweep() (more bool, err error) {
 			return false, fmt.Errorf("machine: sweep: %w", err)
 		}
 	}
+	for len(m.sweeps) > 0 && m.sweeps[0].revision <= m.keys.SweptTo() {
+		close(m.sweeps[0].done)
+		m.sweeps = m.sweeps[1:]
+	}
 	if !m.keys.SweepDue() {
-		for _, s := range m.sweeps {
-			close(s.done)
-		}
-		clear(m.sweeps)
-		m.sweeps = m.sweeps[:0]
+		m.publish(m.View().Applied) // readers need not hold on to what is gone
 	}
 	return more, nil
 }

@@ -201,6 +201,8 @@ type fatalError struct{ err error }
 
 func (e *fatalError) Error() string { return e.err.Error() }
 
+func (e *fatalError) Unwrap() error { return e.err }
+
 // errUnknownRequest stops a member that meets a request of a later version.
 var errUnknownRequest = &fatalError{errors.New("a request of a kind that this version does not know")}
 

@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"fmt"
+
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 )
@@ -47,9 +49,13 @@ func (q Quota) Exceeded(inUse, cost int64) bool {
 // the alarm.
 func (m *Machine) over(cost int64) bool { return m.quota.Exceeded(m.keys.InUse(), cost) }
 
+// ErrOverQuota is errs.NoSpace to a client; it says that this member's own quota
+// is exceeded, not that an alarm stands.
+var ErrOverQuota = fmt.Errorf("%w", errs.NoSpace)
+
 func unlessOver(over bool, err error) error {
 	if err == nil && over {
-		return errs.NoSpace
+		return ErrOverQuota
 	}
 	return err
 }

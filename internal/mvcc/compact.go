@@ -169,7 +169,9 @@ func (u *Update) sweepTo(revision int64, b *store.Batch, n int) (more bool) {
 	if !g.due(c) {
 		return false
 	}
-	u.keyspace.sweeping.Store(c)
+	// It never goes back, though a pin may come that lies lower: what was taken is
+	// gone for readers that begin now, too.
+	u.keyspace.sweeping.Store(max(c, u.keyspace.sweeping.Load()))
 	// A pin that came in between has seen what is being swept, or is seen now.
 	c = u.keyspace.pins.below(c)
 	for ; n > 0 && !g.replaced.empty() && g.replaced.front().version.main <= c; n-- {
@@ -187,6 +189,14 @@ func (u *Update) sweepTo(revision int64, b *store.Batch, n int) (more bool) {
 		}
 	}
 	return g.due(c)
+}
+
+// SweptTo is the compacted revision up to which nothing is left to do.
+func (u *Update) SweptTo() int64 {
+	if len(u.garbage.compactions) > 0 {
+		return u.garbage.compactions[0].before
+	}
+	return u.compacted
 }
 
 // SweepDue says whether compactions have left work that is not done yet, for now

@@ -7,12 +7,15 @@ import (
 )
 
 const (
-	// epochLen is how many changes an epoch has. Closing one sorts it, on the
-	// goroutine that applies: a few milliseconds for so many.
-	epochLen = 4096
+	// epochLen is how many changes an epoch has at most, and epochBytes at how many
+	// bytes of keys it is closed. Closing one sorts it, on the goroutine that applies:
+	// a few milliseconds for so many.
+	epochLen   = 4096
+	epochBytes = 1 << 20
 	// keptEpochs bound the changes that are remembered: a quarter of a million, at
-	// some 50 bytes each.
+	// some 50 bytes each. keptBytes bound their keys.
 	keptEpochs = 64
+	keptBytes  = 32 << 20
 )
 
 // epochs are the latest changes of liveness, keys that came and keys that went,
@@ -24,6 +27,8 @@ type epochs struct {
 	kept   int      // most closed ones
 	closed []*epoch // oldest first
 	open   []change // in their order
+	// Bytes of the keys of either.
+	closedBytes, openBytes int
 }
 
 // change is a key that came (+1) or went (−1).
@@ -44,16 +49,19 @@ type epoch struct {
 // add takes note of a change. Changes come in the order of their revisions.
 func (e *epochs) add(key string, main int64, delta int32) {
 	e.open = append(e.open, change{strings.Clone(key), main, delta})
-	if len(e.open) < epochLen {
+	e.openBytes += len(key)
+	if len(e.open) < epochLen && e.openBytes < epochBytes {
 		return
 	}
-	closed := append(slices.Clone(e.closed), newEpoch(e.open))
-	if n := len(closed) - e.kept; n > 0 {
-		e.floor = closed[n-1].last
-		closed = closed[n:]
-	}
 	// Readers may hold what was: it is left to them.
-	e.closed, e.open = closed, nil
+	closed := append(slices.Clone(e.closed), newEpoch(e.open))
+	e.closedBytes += e.openBytes
+	for len(closed) > e.kept || e.closedBytes > keptBytes {
+		e.floor = closed[0].last
+		e.closedBytes -= closed[0].keys.size()
+		closed = closed[1:]
+	}
+	e.closed, e.open, e.openBytes = closed, nil, 0
 }
 
 func newEpoch(changes []change) *epoch {

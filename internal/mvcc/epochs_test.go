@@ -111,3 +111,39 @@ func TestListingsWithoutAPin(t *testing.T) {
 	require.ErrorIs(t, err, ErrStale)
 	l.Close()
 }
+
+// What is remembered of past counts is bounded in bytes.
+func TestEpochsAreBoundedInBytes(t *testing.T) {
+	s := open(t, disk.New())
+	defer s.Close()
+	u, err := Load(s, 1, 1)
+	require.NoError(t, err)
+	key := make([]byte, 16<<10)
+	for i := range 6_000 {
+		copy(key, fmt.Sprintf("%08d", i))
+		u.Put(key, nil, 0)
+		u.End()
+		_, _, err := u.DeleteRange(key, nil, false)
+		require.NoError(t, err)
+		u.End()
+		if i%100 == 99 {
+			require.NoError(t, u.Compact(u.Revision()))
+			commit(t, s, u)
+			b := s.NewBatch()
+			for u.SweepDue() {
+				_, err := u.Sweep(b, 500)
+				require.NoError(t, err)
+			}
+			require.NoError(t, b.Commit())
+		}
+	}
+	bytes := 0
+	for _, e := range u.epochs.closed {
+		bytes += e.keys.size()
+	}
+	for _, c := range u.epochs.open {
+		bytes += len(c.key)
+	}
+	t.Logf("%d live keys, %d bytes in use, %d MiB in the epochs", u.Publish().Keys(), u.InUse(), bytes>>20)
+	require.Less(t, bytes, 64<<20)
+}

@@ -92,10 +92,11 @@ func (v *View) newHashing(revision int64) *hashing {
 	return h
 }
 
-// anyLive says whether there is a key at revision.
+// anyLive says whether there is a key at revision. It is asked where a compaction
+// is published, so it walks only where nothing else tells.
 func (v *View) anyLive(revision int64) bool {
-	if revision == v.tree.revision {
-		return v.tree.len() > 0
+	if net, ok := v.epochs.since(span{ranged: true, open: true}, revision); ok {
+		return v.tree.len() > net
 	}
 	found := false
 	v.tree.ascend("", func(_ string, head *version) bool {
@@ -105,16 +106,25 @@ func (v *View) anyLive(revision int64) bool {
 	return found
 }
 
+// Bounds of a step: the bytes of its records, and the revisions it looks at, some
+// of which may be gone from the store and still be in its way.
+const (
+	hashBytes  = 1 << 20
+	hashWindow = 4096
+)
+
 // step hashes up to n more records and reports whether there are no more.
 func (h *hashing) step(n int) (done bool, err error) {
-	records := h.view.keyspace.store.Records(h.next, store.Revision{Main: h.revision + 1})
+	end := store.Revision{Main: min(h.next.Main+hashWindow, h.revision+1)}
+	records := h.view.keyspace.store.Records(h.next, end)
 	defer records.Close()
-	for ; records.Next(); n-- {
+	for bytes := 0; records.Next(); n-- {
 		r := records.Revision()
-		if h.next = r; n == 0 {
+		if h.next = r; n == 0 || bytes > hashBytes {
 			return false, nil
 		}
 		record, err := records.Value()
+		bytes += len(record)
 		if err == nil {
 			err = h.add(r, records.Tombstone(), record)
 		}
@@ -125,7 +135,8 @@ func (h *hashing) step(n int) (done bool, err error) {
 	if err := records.Close(); err != nil {
 		return false, fmt.Errorf("mvcc: hash: %w", err)
 	}
-	return true, nil
+	h.next = end
+	return end.Main > h.revision, nil
 }
 
 // add takes a record in, if it counts.

@@ -53,7 +53,7 @@ func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
 	u.epochs = epochs{floor: u.revision, kept: keptEpochs}
 	u.inUse -= u.garbage.compact(u.compacted)
 	if u.garbage.due(u.compacted) { // of a sweep that was cut short
-		u.garbage.compactions = append(u.garbage.compactions, compaction{revision: u.compacted})
+		u.garbage.compactions = append(u.garbage.compactions, compaction{revision: u.compacted, before: never})
 	}
 	return u, nil
 }

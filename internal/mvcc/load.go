@@ -78,7 +78,15 @@ const loadPiece = 1 << 16
 // readVersions reads all entries, on as many goroutines as there are processors
 // where there are many, and returns sorted lists of them.
 func (u *Update) readVersions() ([][]loaded, error) {
-	pieces := u.revision/loadPiece + 1
+	first := u.keyspace.store.Entries(store.Revision{}, store.Revision{})
+	base := int64(0)
+	if first.Next() {
+		base = first.Revision().Main / loadPiece
+	}
+	if err := first.Close(); err != nil {
+		return nil, fmt.Errorf("mvcc: read the index: %w", err)
+	}
+	pieces := max(u.revision/loadPiece-base, 0) + 1
 	lists := make([][]loaded, min(int64(runtime.GOMAXPROCS(0)), pieces))
 	errs := make([]error, len(lists))
 	var next atomic.Int64
@@ -91,11 +99,11 @@ func (u *Update) readVersions() ([][]loaded, error) {
 				if piece >= pieces {
 					break
 				}
-				to := store.Revision{Main: (piece + 1) * loadPiece}
+				to := store.Revision{Main: (base + piece + 1) * loadPiece}
 				if piece == pieces-1 {
 					to = store.Revision{} // the end
 				}
-				errs[i] = r.read(store.Revision{Main: piece * loadPiece}, to)
+				errs[i] = r.read(store.Revision{Main: (base + piece) * loadPiece}, to)
 			}
 			lists[i] = slices.Concat(r.pieces...)
 			r.pieces = nil

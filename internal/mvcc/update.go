@@ -74,6 +74,9 @@ func (u *Update) End() int64 {
 	return u.revision
 }
 
+// mostSpareChanges is the largest list of changes that is kept for the next ones.
+const mostSpareChanges = 1 << 14
+
 // Publish returns the view after all closed entries. The changes are the
 // store's by now; they are forgotten here.
 func (u *Update) Publish() *View {
@@ -85,6 +88,9 @@ func (u *Update) Publish() *View {
 	}
 	clear(u.changes)
 	u.changes = u.changes[:0]
+	if cap(u.changes) > mostSpareChanges {
+		u.changes = nil
+	}
 	t := u.keyspace.writer.publish(u.revision)
 	u.expectHashes(t)
 	return u.view(t)

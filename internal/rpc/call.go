@@ -23,6 +23,7 @@ type Call struct {
 	h        *headers
 	own      headers // h of a call whose header block nobody else had
 	deadline int64   // Server.now time; 0: none
+	began    int64   // the same, with Options.Latency
 
 	// Owned by the connection's goroutine.
 	asm     assembler
@@ -277,6 +278,9 @@ func (call *Call) fail(st *status.Status, trailer []Field, b *Batch) {
 // nothing was sent before, trailers behind the queue otherwise.
 func (call *Call) failLocked(st *status.Status, trailer []Field) {
 	call.code = st.Code()
+	if l := call.conn.local; l != nil {
+		l.failure = st
+	}
 	var block []byte
 	if !call.headersSent {
 		call.headersSent = true
@@ -364,12 +368,20 @@ func (c *Conn) closeLocked(call *Call) {
 	}
 	call.inbox = nil
 	if call.m != nil {
-		c.mu.counters.of(call.m).Handled[call.code%codes.Code(numCodes)]++
+		st := c.mu.counters.of(call.m)
+		st.Handled[call.code%codes.Code(numCodes)]++
+		if c.s.opt.Latency {
+			st.Took.observe(time.Duration(c.s.now() - call.began))
+		}
 	}
 	call.endContextLocked()
 	if call.recvable != nil {
 		call.recvable.Broadcast()
 		call.sendable.Broadcast()
+	}
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
 	}
 	if c.mu.kickOn && c.roomLocked() {
 		c.mu.kickOn = false

@@ -19,9 +19,10 @@ import (
 // is, and a place for state of theirs.
 type Conn struct {
 	s     *Server
-	nc    net.Conn
+	nc    net.Conn             // nil where local is set
 	tls   *tls.ConnectionState // nil on a plain connection
 	state any
+	local *local // set where the one call comes from inside; see local.go
 
 	// Owned by the connection's goroutine (routineConn).
 	br         *bufio.Reader
@@ -71,10 +72,20 @@ type Conn struct {
 }
 
 // RemoteAddr is the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.local != nil {
+		return c.local.remote
+	}
+	return c.nc.RemoteAddr()
+}
 
 // LocalAddr is the address the peer connected to.
-func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+func (c *Conn) LocalAddr() net.Addr {
+	if c.local != nil {
+		return c.local.at
+	}
+	return c.nc.LocalAddr()
+}
 
 // TLS is the state of the handshake; nil on a plain connection.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
@@ -258,7 +269,7 @@ func (c *Conn) settle() error {
 // roomLocked says whether another handler may run: replies waiting, for the
 // socket or for the peer's windows, are below the limit.
 func (c *Conn) roomLocked() bool {
-	return c.mu.out.pending() <= c.s.limits.WriteBuffer
+	return c.mu.out.replies() <= c.s.limits.WriteBuffer
 }
 
 // readable looks, without blocking, whether the socket has something for us.
@@ -295,9 +306,15 @@ func (c *Conn) dieLocked(err error) {
 	if c.mu.err == nil {
 		c.mu.err = err
 	}
-	rawClose(c.nc)
 	c.room.Broadcast()
 	c.writer.Broadcast()
+	if c.local != nil {
+		for _, call := range c.mu.calls {
+			c.loseLocked(call)
+		}
+		return
+	}
+	rawClose(c.nc)
 }
 
 // cut ends the connection from outside.

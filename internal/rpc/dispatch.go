@@ -98,7 +98,7 @@ func (c *Conn) onRequest(fresh *Call, h *headers) error {
 		return c.refuse(id, end, 405, h.contentType, status.Newf(codes.Internal, "Received a HEADERS frame with :method %q which should be POST", h.method))
 	}
 	if h.timeout != "" {
-		d, err := parseTimeout(h.timeout)
+		d, err := ParseTimeout(h.timeout)
 		if err != nil {
 			return c.refuse(id, end, 400, h.contentType, status.New(codes.Internal, err.Error()))
 		}
@@ -130,6 +130,9 @@ func (c *Conn) open(call *Call) {
 	c.mu.calls[call.id] = call
 	if call.m != nil {
 		c.mu.counters.of(call.m).Started++
+		if c.s.opt.Latency {
+			call.began = c.s.now()
+		}
 	}
 	c.scheduleLocked(call)
 	c.mu.Unlock()

@@ -12,6 +12,8 @@
 //     it (Keep) and answers later from any goroutine.
 //   - Stream: a Call whose handler has a goroutine of its own, with Recv and
 //     Send under flow control; also for slow unary calls.
+//   - LocalCall: a call from inside the process, on behalf of an HTTP request;
+//     its handler cannot tell it from one that came over the wire.
 //   - Batch: calls answered together by another goroutine, each connection
 //     flushed once.
 //
@@ -24,7 +26,8 @@
 //     Call.answered is set once, under Conn.mu.
 //   - What a peer can make a connection hold is bounded: see Limits. Replies
 //     waiting beyond Limits.WriteBuffer stop new handlers from running; bytes
-//     waiting for the socket beyond it stop the reading.
+//     waiting for the socket beyond it stop the reading. Streams are bounded one
+//     by one, so that some left unread do not stop the other calls.
 //   - The connection's receive window is credited when a message has been
 //     handled; bytes of a message still incomplete count against
 //     Limits.PartialBytes instead, so that several large messages that arrive

@@ -81,6 +81,20 @@ func TestNeverReading(t *testing.T) {
 	}
 }
 
+// Streams that a client leaves unread do not stop its other calls, however much
+// they have waiting.
+func TestUnreadStreams(t *testing.T) {
+	h := start(t, func(o *Options) { o.Limits.WriteBuffer = 64 << 10 })
+	p := rawDial(t, h, window(1000))
+	p.fr.WriteWindowUpdate(0, 1<<30)
+	for i := range uint32(5) {
+		p.call(2*i+1, "Pour", "10 50000")
+	}
+	p.push()
+	eventually(t, "they have more waiting than replies may", func() bool { return h.theConn() != nil && h.pending() > 200_000 })
+	p.alive(101)
+}
+
 func TestConnState(t *testing.T) {
 	type state struct{ last string }
 	var settled, same, calls int // touched on the one connection's goroutine

@@ -42,12 +42,24 @@ func (c *Conn) queueLocked(call *Call, b []byte) {
 		return
 	}
 	call.queue = append(call.queue, b)
-	call.queued += len(b)
-	c.mu.out.queued += len(b)
+	c.mu.out.countQueued(call, len(b))
 	if call.queued > bulkSize {
 		call.bulk = true
 	}
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
+	}
 	c.enrolLocked(call)
+}
+
+// countQueued changes by n what a call has queued.
+func (o *outbox) countQueued(call *Call, n int) {
+	call.queued += n
+	o.queued += n
+	if call.sendable != nil {
+		o.streamed += n
+	}
 }
 
 // enrolLocked lets a call take turns, if it has DATA and its window is open.
@@ -65,8 +77,8 @@ func (c *Conn) enrolLocked(call *Call) {
 
 // dropQueueLocked forgets what a call had waiting.
 func (c *Conn) dropQueueLocked(call *Call) {
-	c.mu.out.queued -= call.queued
-	call.queue, call.queueOff, call.queued = nil, 0, 0
+	c.mu.out.countQueued(call, -call.queued)
+	call.queue, call.queueOff = nil, 0
 }
 
 // nextTurnLocked picks whose DATA goes next: small and bulk calls in turn, each
@@ -120,8 +132,7 @@ func (c *Conn) pumpLocked() {
 		o.out = appendFrameHeader(o.out, n, http2.FrameData, flags, call.id)
 		o.sentLocked(n)
 		call.sendWindow -= int64(n)
-		call.queued -= n
-		o.queued -= n
+		o.countQueued(call, -n)
 		for n > 0 {
 			head := call.queue[0][call.queueOff:]
 			k := min(n, len(head))
@@ -151,6 +162,10 @@ func (c *Conn) pumpLocked() {
 // block, or (block nil) with an empty DATA frame.
 func (c *Conn) endLocked(call *Call, block []byte) {
 	call.ended, call.endBlock = true, block
+	if c.local != nil {
+		call.remoteEnded = true // there is nobody to tell
+		c.local.moved.Broadcast()
+	}
 	if call.queued == 0 {
 		c.endedLocked(call, false)
 	}
@@ -185,6 +200,9 @@ func (c *Conn) endedLocked(call *Call, done bool) {
 // headersLocked writes a header block. It goes to out at once: HEADERS are not
 // flow controlled.
 func (c *Conn) headersLocked(id uint32, block []byte, end bool) {
+	if c.local != nil {
+		return
+	}
 	o := &c.mu.out
 	if o.shrinkTable {
 		o.shrinkTable = false
@@ -197,6 +215,9 @@ func (c *Conn) headersLocked(id uint32, block []byte, end bool) {
 // resetFrameLocked writes RST_STREAM behind what the stream has in out: nothing
 // may follow a reset on its stream.
 func (c *Conn) resetFrameLocked(id uint32, code http2.ErrCode) {
+	if c.local != nil {
+		return
+	}
 	c.mu.out.out = appendRST(c.mu.out.out, id, code)
 	c.mu.in.noteReset(id)
 }
@@ -240,6 +261,10 @@ func (in *inbound) wasReset(id uint32) bool {
 // creditLocked gives n bytes of the connection's receive window back, in
 // quarters of it so that the frames are few.
 func (c *Conn) creditLocked(n int64) {
+	if c.local != nil {
+		c.local.moved.Broadcast()
+		return
+	}
 	in := &c.mu.in
 	in.credit += n
 	if in.credit >= int64(c.s.limits.ConnWindow)/4 {
@@ -252,6 +277,9 @@ func (c *Conn) creditLocked(n int64) {
 // creditStreamLocked opens the stream's window up to its initial size again,
 // less what the stream holds, when it is worth a frame.
 func (c *Conn) creditStreamLocked(call *Call) {
+	if c.local != nil {
+		return
+	}
 	initial := int64(c.s.limits.StreamWindow)
 	owed := initial - call.recvWindow - call.recvHeld
 	if owed < max(initial/2, 1) || call.remoteEnded || call.closed {

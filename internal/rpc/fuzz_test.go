@@ -173,6 +173,6 @@ func FuzzMessage(f *testing.F) {
 		for _, f := range h.fields {
 			h.get(f.Name)
 		}
-		parseTimeout(string(in[:min(len(in), 9)]))
+		ParseTimeout(string(in[:min(len(in), 9)]))
 	})
 }

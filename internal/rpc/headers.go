@@ -145,8 +145,9 @@ func binDecode(name, v string) (string, bool) {
 	return string(raw), err == nil
 }
 
-// parseTimeout reads a grpc-timeout: up to eight digits and a unit.
-func parseTimeout(s string) (time.Duration, error) {
+// ParseTimeout reads a grpc-timeout: up to eight digits and a unit. It never
+// returns more than a hundred years.
+func ParseTimeout(s string) (time.Duration, error) {
 	if len(s) < 2 || len(s) > 9 {
 		return 0, fmt.Errorf("malformed grpc-timeout: %q", s)
 	}

@@ -47,7 +47,8 @@ type Limits struct {
 	IdleTimeout time.Duration
 	// WriteBuffer is how many bytes of replies may wait on a connection before
 	// no further handler is run (and, when it is the socket that does not take
-	// them, before nothing more is read). Default 1 MiB.
+	// them, before nothing more is read). What streams have waiting for the
+	// peer's windows is StreamBuffer's. Default 1 MiB.
 	WriteBuffer int
 	// StreamBuffer is how many bytes one Stream may have waiting before Send
 	// blocks. Default 64 KiB.

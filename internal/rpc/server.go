@@ -54,6 +54,9 @@ type Options struct {
 	// NewState, if set, makes the value Conn.State returns; it is called once per
 	// HTTP/2 connection, before its first call.
 	NewState func(*Conn) any
+	// Latency has the time that calls take counted, in MethodStats.Took. It costs
+	// two looks at the clock per call.
+	Latency bool
 	// Logger gets a few lines about listeners and refused connections, never one
 	// per request. Nil: none.
 	Logger *zap.Logger
@@ -85,6 +88,7 @@ type Server struct {
 		sync.Mutex
 		listeners map[net.Listener]bool
 		conns     map[*Conn]bool
+		locals    map[*Conn]bool    // those of calls from inside
 		pending   map[net.Conn]bool // no HTTP/2 yet (true) or ever (false: HTTP/1.1)
 		draining  bool
 		closed    bool
@@ -119,6 +123,7 @@ func NewServer(o Options) (*Server, error) {
 	}
 	s.mu.listeners = map[net.Listener]bool{}
 	s.mu.conns = map[*Conn]bool{}
+	s.mu.locals = map[*Conn]bool{}
 	s.mu.pending = map[net.Conn]bool{}
 	s.mu.idle = make(chan struct{})
 	s.mu.done = newCounters(len(s.methods))
@@ -287,6 +292,9 @@ func (s *Server) Close() error {
 	}
 	conns := make([]*Conn, 0, len(s.mu.conns))
 	for c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	for c := range s.mu.locals {
 		conns = append(conns, c)
 	}
 	s.mu.Unlock()

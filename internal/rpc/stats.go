@@ -1,6 +1,10 @@
 package rpc
 
-import "google.golang.org/grpc/codes"
+import (
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
 
 const numCodes = int(codes.Unauthenticated) + 1
 
@@ -11,6 +15,28 @@ type MethodStats struct {
 	Handled                     [numCodes]uint64 // by status code
 	ReceivedMsgs, ReceivedBytes uint64           // request messages, without the 5-byte prefix
 	SentMsgs, SentBytes         uint64
+	Took                        Latency // with Options.Latency
+}
+
+// Latency is how long the calls of a method took, from their headers to their
+// end.
+type Latency struct {
+	// Counts has the calls by duration: Counts[i] those of at most LatencyBounds[i]
+	// seconds and more than the bound before, the last all others.
+	Counts [len(LatencyBounds) + 1]uint64
+	Sum    time.Duration
+}
+
+// LatencyBounds are the upper bounds of Latency.Counts, in seconds.
+var LatencyBounds = [...]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+func (l *Latency) observe(d time.Duration) {
+	i := 0
+	for i < len(LatencyBounds) && d.Seconds() > LatencyBounds[i] {
+		i++
+	}
+	l.Counts[i]++
+	l.Sum += d
 }
 
 // Stats is a snapshot of a server's counters.
@@ -54,6 +80,10 @@ func (c *counters) add(o counters) {
 		for j, n := range m.Handled {
 			d.Handled[j] += n
 		}
+		for j, n := range m.Took.Counts {
+			d.Took.Counts[j] += n
+		}
+		d.Took.Sum += m.Took.Sum
 	}
 }
 
@@ -74,10 +104,12 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	sum := newCounters(len(s.methods))
 	sum.add(s.mu.done)
-	for c := range s.mu.conns {
-		c.mu.Lock()
-		sum.add(c.mu.counters)
-		c.mu.Unlock()
+	for _, conns := range [...]map[*Conn]bool{s.mu.conns, s.mu.locals} {
+		for c := range conns {
+			c.mu.Lock()
+			sum.add(c.mu.counters)
+			c.mu.Unlock()
+		}
 	}
 	st := Stats{Connections: len(s.mu.conns), Unknown: sum.unknown, Methods: make([]MethodStats, len(s.methods))}
 	for i, m := range s.methods {

@@ -49,6 +49,9 @@ func (c *Conn) onTimer() {
 	c.mu.timerAt = 0
 	now := c.s.now()
 	c.expireDueLocked(now)
+	if c.local != nil {
+		return // the rest is about the wire
+	}
 	c.keepaliveLocked(now)
 	o := &c.mu.out
 	if o.stalledAt != 0 && !o.reserveOff {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,6 +100,7 @@ func newWebServer(s *Server, h http.Handler) *webServer {
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    s.limits.HeaderListBytes,
 		ErrorLog:          log.New(io.Discard, "", 0),
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), serverKey{}, s) },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, h1Key{}, c) },
 	}
 	s.wg.Add(1)
@@ -240,7 +242,7 @@ func (w *webServer) serveH2(call *Call) {
 	}
 	c.mu.Unlock()
 	w.s.wg.Add(1)
-	go w.routineWeb(call, r.WithContext(call.Context()))
+	go w.routineWeb(call, r.WithContext(context.WithValue(call.Context(), serverKey{}, w.s)))
 }
 
 // routineWeb runs Web for one HTTP/2 request. As in net/http, a panic of the
@@ -356,6 +358,20 @@ func (w *webWriter) Write(p []byte) (int, error) {
 		n += k
 	}
 	return len(p), nil
+}
+
+// SetReadDeadline is what http.ResponseController looks for. Only a time that has
+// passed is supported: reads of the body that wait, and those to come, end.
+func (w *webWriter) SetReadDeadline(t time.Time) error {
+	if t.IsZero() || time.Until(t) > 0 {
+		return http.ErrNotSupported
+	}
+	call := w.call
+	call.conn.mu.Lock()
+	defer call.conn.mu.Unlock()
+	call.inboxEnd = os.ErrDeadlineExceeded
+	call.recvable.Broadcast()
+	return nil
 }
 
 // Flush sends what was written so far.

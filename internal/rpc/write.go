@@ -26,6 +26,7 @@ type outbox struct {
 	small, bulk ring // calls with queued DATA, by size
 	bulkTurn    bool
 	queued      int   // bytes in the calls' queues
+	streamed    int   // of them, those of streams
 	stalledAt   int64 // since when bulk waits for the reserve alone; 0: it does not
 	reserveOff  bool  // the reserve is released until the next WINDOW_UPDATE
 	wrote       bool  // HEADERS or DATA since the peer's last PING
@@ -40,6 +41,11 @@ func newOutbox() outbox {
 // peer's windows as well.
 func (o *outbox) backlog() int { return len(o.ctl) + len(o.out) + len(o.sending) }
 func (o *outbox) pending() int { return o.backlog() + o.queued }
+
+// replies is pending without what streams have waiting for their own windows:
+// that is bounded stream by stream, and who leaves one stream unread may still
+// call.
+func (o *outbox) replies() int { return o.pending() - o.streamed }
 
 // rawWriter makes one write(2) that does not block. It is used by whoever set
 // outbox.writing, one at a time.

@@ -13,6 +13,11 @@ var healthKey = &etcdserverpb.RangeRequest{Key: []byte("health"), Limit: 1}
 // HasLeader says whether a leader is known.
 func (s *Service) HasLeader() bool { return s.c.Replica.Status().Leader != 0 }
 
+// Alarmed says whether an alarm of a type stands in the cluster.
+func (s *Service) Alarmed(t etcdserverpb.AlarmType) bool {
+	return s.c.Machine.View().Members.Alarmed(t)
+}
+
 // ClusterVersion is the version the members agreed on, "" for none yet.
 func (s *Service) ClusterVersion() string { return s.c.Machine.View().Members.Version }
 

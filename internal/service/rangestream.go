@@ -58,8 +58,10 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 		return err
 	}
 	defer l.Close()
-	if err := l.Pin(); err != nil {
-		return err
+	if !r.CountOnly {
+		if err := l.Pin(); err != nil {
+			return err
+		}
 	}
 	w := newWatchdog(stream.Reset)
 	defer w.stop()

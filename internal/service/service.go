@@ -48,8 +48,14 @@ type Service struct {
 	workers workers
 	raising atomic.Bool // an alarm of ours is on its way
 
+	pending atomic.Int64  // proposals on their way
+	failed  atomic.Uint64 // proposals that came to nothing
+
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
+
+	drain   chan struct{} // closed by Drain
+	drained sync.Once
 }
 
 // New returns a Service that is ready to serve.
@@ -57,11 +63,15 @@ func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	s := &Service{c: c, stop: make(chan struct{})}
+	s := &Service{c: c, stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
 	return s
 }
+
+// Drain says that the member is about to stop: streams that would never end by
+// themselves end, and health is NOT_SERVING. Calls are served until Close.
+func (s *Service) Drain() { s.drained.Do(func() { close(s.drain) }) }
 
 // Close ends the workers; what still waits for one is answered with
 // errs.Stopped. The replica has ended by then, so nothing new comes.
@@ -77,7 +87,7 @@ func (s *Service) Kick() { s.c.Replica.Kick() }
 
 // Methods is the table of what is served.
 func (s *Service) Methods() []rpc.Method {
-	return []rpc.Method{
+	return withReflection([]rpc.Method{
 		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
 		{Path: "/etcdserverpb.KV/RangeStream", Stream: s.rangeStream},
 		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
@@ -90,7 +100,10 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.Maintenance/HashKV", Inline: s.hashKV},
 		{Path: "/etcdserverpb.Maintenance/Alarm", Inline: s.alarm},
 		{Path: "/etcdserverpb.Maintenance/Defragment", Inline: s.defragment},
-	}
+		{Path: "/grpc.health.v1.Health/Check", Stream: s.healthCheck},
+		{Path: "/grpc.health.v1.Health/List", Stream: s.healthList},
+		{Path: "/grpc.health.v1.Health/Watch", Stream: s.healthWatch},
+	})
 }
 
 // FirstRequestID makes the first of a run of request ids that no other member,
@@ -169,10 +182,12 @@ type proposed struct {
 
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
+	p.service.pending.Add(-1)
 	if err != nil {
-		if errors.Is(err, errs.NoSpace) {
+		if errors.Is(err, machine.ErrOverQuota) {
 			p.service.raiseNoSpace()
 		}
+		p.service.noteFailed(err)
 		fail(p.call, err)
 	} else {
 		p.answer(p.service, p.call, result.(*machine.Result))
@@ -193,8 +208,22 @@ func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer 
 		fail(c, errs.RequestTooLarge)
 		return
 	}
+	s.pending.Add(1)
 	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer}); err != nil {
+		s.pending.Add(-1)
+		s.noteFailed(err)
 		fail(c, err)
+	}
+}
+
+// noteFailed counts a proposal that came to nothing. One that was applied and
+// refused then has come to something.
+func (s *Service) noteFailed(err error) {
+	for _, lost := range [...]error{errs.Timeout, errs.ProposalDropped, errs.TooManyRequests, errs.Stopped} {
+		if errors.Is(err, lost) {
+			s.failed.Add(1)
+			return
+		}
 	}
 }
 

@@ -125,7 +125,12 @@ func (s *Store) sample() {
 
 // MayStall reports whether the engine stalls writes now, or a Commit of up to a quarter of a memtable could be made to wait: then it
 // should not run where others wait for it. It costs nothing.
-func (s *Store) MayStall() bool { return s.stalled.Load() || s.tight.Load() }
+func (s *Store) MayStall() bool {
+	if s.tight.Load() && s.unsampled.Load() >= int64(s.opts.MemTableBytes/16) && s.alive() == nil {
+		s.sample() // a flush has ended since
+	}
+	return s.stalled.Load() || s.tight.Load()
+}
 
 // StartFlush begins to make durable all that was committed, and returns before it is. Options.OnFlush hears of the end. It does nothing
 // if nothing was committed since the last flush was begun. Where MayStall says so it blocks like a Commit.

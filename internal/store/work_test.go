@@ -34,6 +34,7 @@ func TestCompactionIsNearlyFree(t *testing.T) {
 				binary.LittleEndian.PutUint32(value[i:], rng.Uint32())
 			}
 			b.SetRecord(Revision{Main: main}, false, value)
+			b.SetEntry(Revision{Main: main}, false, value[:50])
 			written += len(value)
 		}
 		for range 10 {
@@ -81,7 +82,7 @@ func TestDeletedRecordsGiveTheirSpaceBack(t *testing.T) {
 	before, err := s.DiskBytes()
 	require.NoError(t, err)
 	b := s.NewBatch()
-	b.DeleteRecordRange(Revision{}, Revision{Main: 4900})
+	b.DeleteRecordRange(Revision{}, Revision{Main: 4900}) // entries too
 	require.NoError(t, b.Commit())
 	require.NoError(t, s.Compact())
 	require.Eventually(t, func() bool { // the engine deletes files in its own time
@@ -104,6 +105,7 @@ func BenchmarkCommit(b *testing.B) {
 		for range 10 {
 			main++
 			batch.SetRecord(Revision{Main: main}, false, value)
+			batch.SetEntry(Revision{Main: main}, false, value[:50])
 		}
 		batch.SetApplied(Applied{Index: uint64(main), Term: 1, Revision: main})
 		if err := batch.Commit(); err != nil {

@@ -31,6 +31,9 @@ type Options struct {
 
 	// NoSync skips every sync (--unsafe-no-fsync): a power cut may then lose anything, or leave a log that is refused.
 	NoSync bool
+
+	// AroundSync, if set, runs each sync: it calls sync once and returns its error. For whoever keeps the time.
+	AroundSync func(sync func() error) error
 }
 
 const (
@@ -324,13 +327,20 @@ func (l *Log) Sync() error {
 	if !l.opts.NoSync {
 		if plantNoSync {
 			// the bug
-		} else if err := l.active.SyncData(); err != nil {
+		} else if err := l.syncActive(); err != nil {
 			return l.fail(fmt.Errorf("wal: sync segment %d: %w", l.header.id, err))
 		}
 		l.synced = l.end // with NoSync it stays where it is: a batch must not vouch for what may be lost
 	}
 	l.durable = l.now
 	return nil
+}
+
+func (l *Log) syncActive() error {
+	if l.opts.AroundSync != nil {
+		return l.opts.AroundSync(l.active.SyncData)
+	}
+	return l.active.SyncData()
 }
 
 // Unsynced returns how many bytes Append wrote since the last Sync. With NoSync it counts from the begin of the segment.

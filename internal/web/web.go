@@ -3,12 +3,14 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sort"
 	"time"
 
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
 )
 
@@ -16,6 +18,8 @@ import (
 type Member interface {
 	// HasLeader says whether a leader is known.
 	HasLeader() bool
+	// Alarmed says whether an alarm of a type stands in the cluster.
+	Alarmed(etcdserverpb.AlarmType) bool
 	// SerializableRead reads one key of this member's state.
 	SerializableRead() error
 	// LinearizableRead reads one key behind a barrier.
@@ -24,21 +28,52 @@ type Member interface {
 	ClusterVersion() string
 }
 
+// Counts keeps count of checks.
+type Counts interface {
+	// Health is told of each answer of /health.
+	Health(well bool)
+	// Check is told of each check behind an endpoint, "livez" or "readyz".
+	Check(endpoint, name string, well bool)
+}
+
+type uncounted struct{}
+
+func (uncounted) Health(bool)                {}
+func (uncounted) Check(string, string, bool) {}
+
 // checkTimeout bounds one health check.
 const checkTimeout = 10 * time.Second
 
+// Options are what is served beside health and version.
+type Options struct {
+	// Metrics answers /metrics; nil: there is none.
+	Metrics http.Handler
+	// Counts, if set, is told what came of each check.
+	Counts Counts
+	// Gateway, on client ports, serves the RPCs as JSON under /v3/. The handler is then for an
+	// rpc.Server's Web alone, whose methods it calls.
+	Gateway bool
+	// MaxRequest is the size of the largest request as a message.
+	MaxRequest int
+}
+
 // Client returns what is served on client ports.
-func Client(m Member) http.Handler {
+func Client(m Member, o Options) http.Handler {
 	mux := http.NewServeMux()
-	addHealth(mux, m)
+	if o.Gateway {
+		g := newGateway(o.MaxRequest)
+		mux.Handle("/v3/", g)
+		mux.Handle("/v3beta/", g)
+	}
+	addHealth(mux, m, o)
 	mux.HandleFunc("/version", get(func(w http.ResponseWriter, _ *http.Request) { serveVersion(w, m) }))
 	return crossOrigin(mux)
 }
 
 // Metrics returns what is served on metrics ports.
-func Metrics(m Member) http.Handler {
+func Metrics(m Member, o Options) http.Handler {
 	mux := http.NewServeMux()
-	addHealth(mux, m)
+	addHealth(mux, m, o)
 	return mux
 }
 
@@ -82,25 +117,37 @@ func serveVersion(w http.ResponseWriter, m Member) {
 	}{version.Server, cluster, version.Storage})
 }
 
-func addHealth(mux *http.ServeMux, m Member) {
-	mux.HandleFunc("/health", get(func(w http.ResponseWriter, r *http.Request) { serveHealth(w, r, m) }))
+func addHealth(mux *http.ServeMux, m Member, o Options) {
+	counts := o.Counts
+	if counts == nil {
+		counts = uncounted{}
+	}
+	mux.HandleFunc("/health", get(func(w http.ResponseWriter, r *http.Request) { serveHealth(w, r, m, counts) }))
+	if o.Metrics != nil {
+		mux.HandleFunc("/metrics", get(o.Metrics.ServeHTTP))
+	}
 	serializable := check{"serializable_read", func(context.Context) error { return m.SerializableRead() }}
 	linearizable := check{"linearizable_read", m.LinearizableRead}
-	// There is no alarm and no learner in this version; who asks for these
-	// checks by name is told so.
-	corruption := check{"data_corruption", func(context.Context) error { return nil }}
+	corruption := check{"data_corruption", func(context.Context) error {
+		if m.Alarmed(etcdserverpb.AlarmType_CORRUPT) {
+			return errors.New("alarm activated: CORRUPT")
+		}
+		return nil
+	}}
+	// There is no learner in this version.
 	learner := check{"non_learner", func(context.Context) error { return nil }}
-	addChecks(mux, "/livez", []check{serializable})
-	addChecks(mux, "/readyz", []check{corruption, serializable, linearizable, learner})
+	addChecks(mux, "livez", []check{serializable}, counts)
+	addChecks(mux, "readyz", []check{corruption, serializable, linearizable, learner}, counts)
 }
 
 // serveHealth answers /health: one verdict and its reason.
-func serveHealth(w http.ResponseWriter, r *http.Request, m Member) {
+func serveHealth(w http.ResponseWriter, r *http.Request, m Member, counts Counts) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	local := r.URL.Query().Get("serializable") == "true"
-	reason := ""
+	reason := alarmed(m, r.URL.Query()["exclude"])
 	switch {
+	case reason != "":
 	case !local && !m.HasLeader():
 		reason = "RAFT NO LEADER"
 	case local:
@@ -112,6 +159,7 @@ func serveHealth(w http.ResponseWriter, r *http.Request, m Member) {
 			reason = "RANGE ERROR:" + err.Error()
 		}
 	}
+	counts.Health(reason == "")
 	if reason != "" {
 		http.Error(w, fmt.Sprintf(`{"health":"false","reason":%q}`, reason), http.StatusServiceUnavailable)
 		return
@@ -120,31 +168,44 @@ func serveHealth(w http.ResponseWriter, r *http.Request, m Member) {
 	fmt.Fprint(w, `{"health":"true","reason":""}`)
 }
 
+// alarmed is the reason that an alarm gives /health to say no, but for those that
+// are excluded.
+func alarmed(m Member, exclude []string) string {
+	for _, t := range []etcdserverpb.AlarmType{etcdserverpb.AlarmType_NOSPACE, etcdserverpb.AlarmType_CORRUPT} {
+		if m.Alarmed(t) && !slices.Contains(exclude, t.String()) {
+			return "ALARM " + t.String()
+		}
+	}
+	return ""
+}
+
 // check is one of the questions behind /livez and /readyz.
 type check struct {
 	name string
 	run  func(context.Context) error
 }
 
-func addChecks(mux *http.ServeMux, path string, checks []check) {
-	mux.HandleFunc(path, get(func(w http.ResponseWriter, r *http.Request) {
+func addChecks(mux *http.ServeMux, endpoint string, checks []check, counts Counts) {
+	mux.HandleFunc("/"+endpoint, get(func(w http.ResponseWriter, r *http.Request) {
 		exclude := r.URL.Query()["exclude"]
-		serveChecks(w, r, slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return slices.Contains(exclude, c.name) }))
+		serveChecks(w, r, slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return slices.Contains(exclude, c.name) }), endpoint, counts)
 	}))
 	for _, c := range checks {
-		mux.HandleFunc(path+"/"+c.name, get(func(w http.ResponseWriter, r *http.Request) { serveChecks(w, r, []check{c}) }))
+		mux.HandleFunc("/"+endpoint+"/"+c.name, get(func(w http.ResponseWriter, r *http.Request) { serveChecks(w, r, []check{c}, endpoint, counts) }))
 	}
 }
 
 // serveChecks runs checks and reports each where one has failed or "verbose"
 // asks for it.
-func serveChecks(w http.ResponseWriter, r *http.Request, checks []check) {
+func serveChecks(w http.ResponseWriter, r *http.Request, checks []check, endpoint string, counts Counts) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	var lines []string
 	failed := false
 	for _, c := range checks {
-		if err := c.run(ctx); err != nil {
+		err := c.run(ctx)
+		counts.Check(endpoint, c.name, err == nil)
+		if err != nil {
 			failed = true
 			lines = append(lines, fmt.Sprintf("[-]%s failed: %v\n", c.name, err))
 		} else {

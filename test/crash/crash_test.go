@@ -6,23 +6,18 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/mvccpb"
+	"etcd.alt/test/member"
 )
 
 const writers = 20
@@ -36,14 +31,14 @@ func TestKillNine(t *testing.T) {
 		rounds, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
-	m := newMember(t)
+	m := member.New(t)
 	want := map[string]*history{}
 	for i := range writers {
 		want[fmt.Sprintf("writer/%02d", i)] = &history{}
 	}
 	total, revision := 0, int64(0)
 	for round := range rounds {
-		m.start()
+		m.Start()
 		now := verify(t, m, want)
 		require.GreaterOrEqual(t, now, revision, "the revision went back in round %d", round)
 		revision = load(t, m, want)
@@ -54,9 +49,9 @@ func TestKillNine(t *testing.T) {
 		require.Greater(t, n, total, "round %d wrote nothing", round)
 		total = n
 	}
-	m.start()
+	m.Start()
 	verify(t, m, want)
-	m.stop()
+	m.Stop()
 	t.Logf("%d rounds of kill -9, %d acknowledged writes, none lost", rounds, total)
 }
 
@@ -65,9 +60,9 @@ func TestKillNine(t *testing.T) {
 type history struct{ acknowledged, sent int64 }
 
 // load lets all writers write until the member is killed under them.
-func load(t *testing.T, m *member, want map[string]*history) (revision int64) {
+func load(t *testing.T, m *member.Member, want map[string]*history) (revision int64) {
 	t.Helper()
-	conn := m.dial()
+	conn := m.Dial()
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -90,7 +85,7 @@ func load(t *testing.T, m *member, want map[string]*history) (revision int64) {
 	}
 	timer := time.NewTimer(time.Duration(50+rand.IntN(400)) * time.Millisecond)
 	<-timer.C
-	m.kill()
+	m.Kill()
 	wg.Wait()
 	return revision
 }
@@ -98,9 +93,9 @@ func load(t *testing.T, m *member, want map[string]*history) (revision int64) {
 // verify looks whether every acknowledged put is there, and nothing that was
 // never sent. What was sent and not acknowledged may be there or not, and is
 // settled by what is found.
-func verify(t *testing.T, m *member, want map[string]*history) (revision int64) {
+func verify(t *testing.T, m *member.Member, want map[string]*history) (revision int64) {
 	t.Helper()
-	conn := m.dial()
+	conn := m.Dial()
 	defer conn.Close()
 	for name, h := range want {
 		res := &etcdserverpb.RangeResponse{}
@@ -132,90 +127,4 @@ func put(ctx context.Context, conn *grpc.ClientConn, key, value string) (*etcdse
 
 func invoke(ctx context.Context, conn *grpc.ClientConn, method string, req, res any) error {
 	return conn.Invoke(ctx, "/etcdserverpb.KV/"+method, req, res, grpc.MaxCallRecvMsgSize(1<<30))
-}
-
-// member is a process of the etcd that make build has made.
-type member struct {
-	t      *testing.T
-	binary string
-	dir    string
-	port   int
-	cmd    *exec.Cmd
-	exited chan error
-	log    string
-}
-
-func newMember(t *testing.T) *member {
-	t.Helper()
-	dir := t.TempDir()
-	m := &member{t: t, binary: filepath.Join(dir, "etcd"), dir: filepath.Join(dir, "data"), port: freePort(t), log: filepath.Join(dir, "log")}
-	out, err := exec.Command("go", "build", "-o", m.binary, "etcd.alt/cmd/etcd").CombinedOutput()
-	require.NoError(t, err, string(out))
-	t.Cleanup(func() {
-		if m.cmd != nil {
-			m.kill()
-		}
-	})
-	return m
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// start runs the member and waits until it serves.
-func (m *member) start() {
-	m.t.Helper()
-	url := fmt.Sprintf("http://127.0.0.1:%d", m.port)
-	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	require.NoError(m.t, err)
-	defer log.Close()
-	m.cmd = exec.Command(m.binary, "--data-dir", m.dir, "--listen-client-urls", url, "--advertise-client-urls", url)
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(m.t, m.cmd.Start())
-	cmd, exited := m.cmd, make(chan error, 1)
-	m.exited = exited
-	go func() { exited <- cmd.Wait() }()
-
-	conn := m.dial()
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
-	defer cancel()
-	err = conn.Invoke(ctx, "/etcdserverpb.KV/Range", &etcdserverpb.RangeRequest{Key: []byte("x")}, &etcdserverpb.RangeResponse{}, grpc.WaitForReady(true))
-	if err != nil {
-		text, _ := os.ReadFile(m.log)
-		require.NoError(m.t, err, "the member does not serve; its log:\n%s", text)
-	}
-}
-
-func (m *member) dial() *grpc.ClientConn {
-	m.t.Helper()
-	conn, err := grpc.NewClient(fmt.Sprintf("passthrough:///127.0.0.1:%d", m.port),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}, MinConnectTimeout: time.Second}))
-	require.NoError(m.t, err)
-	return conn
-}
-
-func (m *member) kill() {
-	m.cmd.Process.Kill()
-	<-m.exited
-	m.cmd = nil
-}
-
-// stop ends the member as an operator would.
-func (m *member) stop() {
-	m.t.Helper()
-	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGTERM))
-	err := <-m.exited
-	m.cmd = nil
-	if err != nil {
-		text, _ := os.ReadFile(m.log)
-		require.NoError(m.t, err, "the member's log:\n%s", text)
-	}
 }

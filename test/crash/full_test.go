@@ -21,16 +21,25 @@ import (
 	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/test/member"
 )
+
+// wanted has the tests here run: each writes some hundreds of MiB to memory and
+// takes most of a minute.
+const wanted = "CRASH_FULL_DISK"
+
 
 // inside says that this process has mounts of its own.
 const inside = "CRASH_TEST_OWN_MOUNTS"
 
-// onSmallDisk runs a test in a process with mounts of its own, which go when it
-// ends, and gives it a file system of mib MiB in memory. It needs no rights but
-// that of making user namespaces; where there is none, it skips.
+// onSmallDisk runs a test that is wanted in a process with mounts of its own,
+// which go when it ends, and gives it a file system of mib MiB in memory. It
+// needs no rights but that of making user namespaces, and fails without.
 func onSmallDisk(t *testing.T, mib int, test func(t *testing.T, disk string)) {
 	t.Helper()
+	if os.Getenv(wanted) != "1" {
+		t.Skipf("It fills a disk in memory for most of a minute and runs only with %s=1 (make full).", wanted)
+	}
 	if os.Getenv(inside) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
 		cmd.Env = append(os.Environ(), inside+"=1")
@@ -41,18 +50,12 @@ func onSmallDisk(t *testing.T, mib int, test func(t *testing.T, disk string)) {
 			Pdeathsig:   syscall.SIGKILL,
 		}
 		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if err != nil && !errors.As(err, &exit) {
-			t.Skipf("no process with mounts of its own here: %v", err)
-		}
 		t.Logf("%s", out)
-		require.NoError(t, err)
+		require.NoError(t, err, "in a process with mounts of its own")
 		return
 	}
 	disk := t.TempDir()
-	if err := syscall.Mount("none", disk, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
-		t.Skipf("no file system of our own here: %v", err)
-	}
+	require.NoError(t, syscall.Mount("none", disk, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)))
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
 	test(t, disk)
 }
@@ -75,9 +78,9 @@ func newBulk() *bulk {
 const bulkValue = 64 << 10
 
 // fill puts until every writer was refused for a second, with NoSpace.
-func (b *bulk) fill(t *testing.T, m *member) {
+func (b *bulk) fill(t *testing.T, m *member.Member) {
 	t.Helper()
-	conn := m.dial()
+	conn := m.Dial()
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -111,15 +114,15 @@ func (b *bulk) fill(t *testing.T, m *member) {
 	}
 	wg.Wait()
 	if t.Failed() {
-		m.tell()
+		t.Logf("the member's log:\n%s", m.Log())
 	}
 }
 
 // verify looks whether all that was acknowledged is there. All that was not was
 // refused.
-func (b *bulk) verify(t *testing.T, m *member) (revision int64) {
+func (b *bulk) verify(t *testing.T, m *member.Member) (revision int64) {
 	t.Helper()
-	conn := m.dial()
+	conn := m.Dial()
 	defer conn.Close()
 	res := &etcdserverpb.RangeResponse{}
 	require.NoError(t, invoke(t.Context(), conn, "Range", &etcdserverpb.RangeRequest{Key: []byte("bulk/"), RangeEnd: []byte("bulk0")}, res))
@@ -148,20 +151,14 @@ func (b *bulk) thin(t *testing.T, conn *grpc.ClientConn) {
 	require.NoError(t, invoke(t.Context(), conn, "Compact", &etcdserverpb.CompactionRequest{Revision: revision, Physical: true}, &etcdserverpb.CompactionResponse{}))
 }
 
-func (m *member) tell() {
-	m.t.Helper()
-	text, _ := os.ReadFile(m.log)
-	m.t.Logf("the member's log:\n%s", text)
-}
-
 // takesPuts waits until the member takes puts.
-func takesPuts(t *testing.T, m *member, conn *grpc.ClientConn) {
+func takesPuts(t *testing.T, m *member.Member, conn *grpc.ClientConn) {
 	t.Helper()
 	if !eventually(func() bool {
 		_, err := put(t.Context(), conn, "small", "x")
 		return err == nil
 	}) {
-		m.tell()
+		t.Logf("the member's log:\n%s", m.Log())
 		require.Fail(t, "the member does not take puts again")
 	}
 }
@@ -180,18 +177,18 @@ func eventually(holds func() bool) bool {
 // and compacted, or the disk has grown.
 func TestADiskThatFills(t *testing.T) {
 	onSmallDisk(t, 192, func(t *testing.T, disk string) {
-		m := newMember(t)
-		m.dir = filepath.Join(disk, "data")
+		m := member.New(t)
+		m.Args("--data-dir", filepath.Join(disk, "data"))
 		b := newBulk()
-		m.start()
+		m.Start()
 		for round := range 3 {
 			b.fill(t, m)
 			require.GreaterOrEqual(t, len(b.mu.sums)*bulkValue, 50<<20, "round %d", round)
 			t.Logf("round %d: %d MiB in %d keys, %d MiB of the disk are free", round, len(b.mu.sums)*bulkValue>>20, len(b.mu.sums), free(t, disk)>>20)
-			m.kill()
-			m.start()
+			m.Kill()
+			m.Start()
 			b.verify(t, m)
-			conn := m.dial()
+			conn := m.Dial()
 			b.thin(t, conn)
 			began := time.Now()
 			takesPuts(t, m, conn)
@@ -201,17 +198,17 @@ func TestADiskThatFills(t *testing.T) {
 		}
 		b.fill(t, m)
 		require.NoError(t, syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT, "size=384m"))
-		conn := m.dial()
+		conn := m.Dial()
 		defer conn.Close()
 		takesPuts(t, m, conn)
 		before := len(b.mu.sums)
 		b.fill(t, m)
 		require.Greater(t, len(b.mu.sums), before*3/2)
 		b.verify(t, m)
-		m.stop()
-		m.start()
+		m.Stop()
+		m.Start()
 		b.verify(t, m)
-		m.stop()
+		m.Stop()
 	})
 }
 
@@ -226,16 +223,17 @@ func free(t *testing.T, path string) int64 {
 // and lives on it.
 func TestADiskThatOthersFill(t *testing.T) {
 	onSmallDisk(t, 192, func(t *testing.T, disk string) {
-		m := newMember(t)
-		m.dir = filepath.Join(disk, "data")
-		m.start()
-		conn := m.dial()
+		data := filepath.Join(disk, "data")
+		m := member.New(t)
+		m.Args("--data-dir", data)
+		m.Start()
+		conn := m.Dial()
 		defer conn.Close()
 		for i := range 100 {
 			_, err := put(t.Context(), conn, fmt.Sprintf("k%03d", i), "x")
 			require.NoError(t, err)
 		}
-		reserve := filepath.Join(m.dir, "reserve")
+		reserve := filepath.Join(data, "reserve")
 		reserved := func() bool {
 			info, err := os.Stat(reserve)
 			return err == nil && info.Size() == 6<<20
@@ -259,8 +257,8 @@ func TestADiskThatOthersFill(t *testing.T) {
 			require.EqualValues(t, 1, res.Deleted)
 		}
 		require.NoError(t, invoke(t.Context(), conn, "Compact", &etcdserverpb.CompactionRequest{Revision: 150, Physical: true}, &etcdserverpb.CompactionResponse{}))
-		m.stop()
-		m.start()
+		m.Stop()
+		m.Start()
 		_, err = put(t.Context(), conn, "k", "x")
 		require.Equal(t, codes.ResourceExhausted, status.Code(err))
 		require.NoError(t, os.Remove(ballast.Name()))
@@ -269,6 +267,6 @@ func TestADiskThatOthersFill(t *testing.T) {
 		res := &etcdserverpb.RangeResponse{}
 		require.NoError(t, invoke(t.Context(), conn, "Range", &etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")}, res))
 		require.EqualValues(t, 50, res.Count)
-		m.stop()
+		m.Stop()
 	})
 }

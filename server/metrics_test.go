@@ -1,0 +1,206 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// scrape reads the families at a URL.
+func scrape(t *testing.T, url string) map[string]*dto.MetricFamily {
+	t.Helper()
+	res, err := http.Get(url + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	require.Equal(t, 200, res.StatusCode)
+	require.Contains(t, res.Header.Get("Content-Type"), "text/plain")
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(res.Body)
+	require.NoError(t, err)
+	return families
+}
+
+// value is that of the family's one metric with these labels, as name, value
+// pairs.
+func value(t *testing.T, families map[string]*dto.MetricFamily, name string, labels ...string) float64 {
+	t.Helper()
+	require.Contains(t, families, name)
+	for _, m := range families[name].Metric {
+		found := 0
+		for _, l := range m.Label {
+			for i := 0; i < len(labels); i += 2 {
+				if l.GetName() == labels[i] && l.GetValue() == labels[i+1] {
+					found++
+				}
+			}
+		}
+		if 2*found == len(labels) {
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	t.Fatalf("%s%v is not there", name, labels)
+	return 0
+}
+
+var row = regexp.MustCompile("(?m)^\\| `([a-z_]+)`(?: \\*)? \\| ([^|]*)\\|(?: ([^|]*)\\|)?")
+
+// documented reads docs/metrics.md: served families with type and labels, and
+// absent ones.
+func documented(t *testing.T) (served map[string][2]string, absent map[string]bool) {
+	t.Helper()
+	b, err := os.ReadFile("../docs/metrics.md")
+	require.NoError(t, err)
+	there, missing, ok := strings.Cut(string(b), "\n## Absent\n")
+	require.True(t, ok)
+	served, absent = map[string][2]string{}, map[string]bool{}
+	for _, m := range row.FindAllStringSubmatch(there, -1) {
+		labels := regexp.MustCompile("[A-Za-z_]+").FindAllString(m[3], -1)
+		slices.Sort(labels)
+		served[m[1]] = [2]string{strings.TrimSpace(m[2]), strings.Join(labels, ",")}
+	}
+	for _, m := range row.FindAllStringSubmatch(missing, -1) {
+		absent[m[1]] = true
+	}
+	require.Greater(t, len(served), 25)
+	require.Greater(t, len(absent), 60)
+	return served, absent
+}
+
+// What is served is what docs/metrics.md says, by name, type and labels.
+func TestMetricsAreAsDocumented(t *testing.T) {
+	c := testConfig(t)
+	c.ListenMetricsURLs = mustURLs("http://127.0.0.1:0")
+	c.Metrics = "extensive"
+	m := start(t, c)
+	defer m.Close()
+	client, metrics := "http://"+m.ClientAddresses()[0].String(), "http://"+m.listeners.metrics[0].Addr().String()
+	alarms(t, dial(t, m), &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_NOSPACE})
+	for _, path := range []string{"/health", "/livez", "/readyz"} {
+		res, err := http.Get(client + path)
+		require.NoError(t, err)
+		res.Body.Close()
+	}
+	served, absent := documented(t)
+	for _, url := range []string{client, metrics} {
+		families := scrape(t, url)
+		for name, want := range served {
+			f := families[name]
+			require.NotNil(t, f, "%s is documented and not served", name)
+			require.Equal(t, want[0], strings.ToLower(f.Type.String()), name)
+			for _, metric := range f.Metric {
+				var labels []string
+				for _, l := range metric.Label {
+					labels = append(labels, l.GetName())
+				}
+				slices.Sort(labels)
+				require.Equal(t, want[1], strings.Join(labels, ","), name)
+			}
+			require.NotEmpty(t, f.GetHelp())
+		}
+		for name := range families {
+			require.NotContains(t, absent, name)
+			for _, prefix := range []string{"etcd_", "grpc_", "os_"} {
+				if strings.HasPrefix(name, prefix) {
+					require.Contains(t, served, name, "%s is served and not documented", name)
+				}
+			}
+		}
+		for _, prefix := range []string{"go_goroutines", "process_resident_memory_bytes", "promhttp_metric_handler_requests_total"} {
+			require.Contains(t, families, prefix)
+		}
+	}
+	res, err := http.Post(client+"/metrics", "text/plain", nil)
+	require.NoError(t, err)
+	io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	require.Equal(t, http.StatusMethodNotAllowed, res.StatusCode)
+}
+
+// The numbers are those of what was done.
+func TestMetricsTellTheTruth(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	url := "http://" + m.ClientAddresses()[0].String()
+	conn := dial(t, m)
+	before := scrape(t, url)
+	putLabels := []string{"grpc_service", "etcdserverpb.KV", "grpc_method", "Put", "grpc_type", "unary"}
+	require.Zero(t, value(t, before, "grpc_server_started_total", putLabels...))
+	require.Zero(t, value(t, before, "grpc_server_handled_total", append(putLabels, "grpc_code", "DataLoss")...))
+	require.NotContains(t, before, "grpc_server_handling_seconds")
+	require.Equal(t, -1.0, value(t, before, "etcd_debugging_mvcc_compact_revision"))
+	for range 10 {
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Value: make([]byte, 1000)})
+		require.NoError(t, err)
+	}
+	_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Lease: 77})
+	require.Equal(t, codes.NotFound, status.Code(err))
+	_, err = call[etcdserverpb.CompactionResponse](t, conn, "KV/Compact", &etcdserverpb.CompactionRequest{Revision: 5})
+	require.NoError(t, err)
+	after := scrape(t, url)
+	require.Equal(t, 12.0, value(t, after, "grpc_server_started_total", putLabels...))
+	require.Equal(t, 10.0, value(t, after, "grpc_server_handled_total", append(putLabels, "grpc_code", "OK")...))
+	require.Equal(t, 1.0, value(t, after, "grpc_server_handled_total", append(putLabels, "grpc_code", "InvalidArgument")...))
+	require.Equal(t, 1.0, value(t, after, "grpc_server_handled_total", append(putLabels, "grpc_code", "NotFound")...))
+	require.Equal(t, 12.0, value(t, after, "grpc_server_msg_received_total", putLabels...))
+	require.Equal(t, 10.0, value(t, after, "grpc_server_msg_sent_total", putLabels...))
+	require.Greater(t, value(t, after, "etcd_network_client_grpc_received_bytes_total"), 10000.0)
+	require.Greater(t, value(t, after, "etcd_network_client_grpc_sent_bytes_total"), 100.0)
+	require.Equal(t, 11.0, value(t, after, "etcd_debugging_mvcc_current_revision"))
+	require.Equal(t, 5.0, value(t, after, "etcd_debugging_mvcc_compact_revision"))
+	require.Equal(t, 1.0, value(t, after, "etcd_debugging_mvcc_keys_total"))
+	require.Equal(t, 1.0, value(t, after, "etcd_server_has_leader"))
+	require.Equal(t, 1.0, value(t, after, "etcd_server_is_leader"))
+	require.Zero(t, value(t, after, "etcd_server_is_learner"))
+	require.Zero(t, value(t, after, "etcd_server_proposals_pending"))
+	require.Zero(t, value(t, after, "etcd_server_proposals_failed_total"))
+	require.Equal(t, 12.0, value(t, after, "etcd_server_proposals_applied_total")-value(t, before, "etcd_server_proposals_applied_total"))
+	require.GreaterOrEqual(t, value(t, after, "etcd_disk_wal_fsync_duration_seconds")-value(t, before, "etcd_disk_wal_fsync_duration_seconds"), 12.0)
+	require.Equal(t, 1.0, value(t, after, "etcd_cluster_version", "cluster_version", "3.7"))
+	require.Equal(t, 1.0, value(t, after, "etcd_server_version", "server_version", "3.7.1"))
+	require.Positive(t, value(t, after, "etcd_mvcc_db_total_size_in_bytes"))
+	require.Positive(t, value(t, after, "os_fd_used"))
+}
+
+func TestExtensiveMetrics(t *testing.T) {
+	c := testConfig(t)
+	c.Metrics = "extensive"
+	m := start(t, c)
+	defer m.Close()
+	conn := dial(t, m)
+	for range 3 {
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k")})
+		require.NoError(t, err)
+	}
+	families := scrape(t, "http://"+m.ClientAddresses()[0].String())
+	h := families["grpc_server_handling_seconds"]
+	for _, metric := range h.Metric {
+		var method string
+		for _, l := range metric.Label {
+			if l.GetName() == "grpc_method" {
+				method = l.GetValue()
+			}
+		}
+		if method == "Put" {
+			require.Equal(t, uint64(3), metric.Histogram.GetSampleCount())
+			require.Positive(t, metric.Histogram.GetSampleSum())
+			require.Equal(t, 0.005, metric.Histogram.Bucket[0].GetUpperBound())
+			return
+		}
+	}
+	t.Fatal("there is no histogram of Put")
+}

@@ -1,0 +1,132 @@
+package member
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// Member is a process on a data directory of the test's. It belongs to one
+// goroutine, but for Dial.
+type Member struct {
+	t       testing.TB
+	binary  string
+	dir     string
+	args    []string
+	logFile string
+	address string
+
+	cmd    *exec.Cmd // nil while it is down
+	exited chan error
+}
+
+// New builds etcd and returns a member that is down. It serves clients without
+// TLS on a free port of 127.0.0.1. What is left of it at the end of the test is
+// killed.
+func New(t testing.TB) *Member {
+	t.Helper()
+	dir := t.TempDir()
+	m := &Member{
+		t: t, binary: filepath.Join(dir, "etcd"), dir: filepath.Join(dir, "data"), logFile: filepath.Join(dir, "log"),
+		address: FreeAddress(t),
+	}
+	out, err := exec.Command("go", "build", "-o", m.binary, "etcd.alt/cmd/etcd").CombinedOutput()
+	require.NoError(t, err, string(out))
+	t.Cleanup(func() {
+		if m.cmd != nil {
+			m.Kill()
+		}
+	})
+	return m
+}
+
+// FreeAddress is an address of the loopback that nobody listened on a moment ago.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Args adds to the command line of the next Start; a flag given twice counts
+// as it was given last.
+func (m *Member) Args(args ...string) { m.args = append(m.args, args...) }
+
+// Address is where it serves clients without TLS, as host:port.
+func (m *Member) Address() string { return m.address }
+
+// PID is the process's, while it is up.
+func (m *Member) PID() int { return m.cmd.Process.Pid }
+
+// Start runs the process and returns when it serves.
+func (m *Member) Start() {
+	m.t.Helper()
+	url := "http://" + m.address
+	log, err := os.OpenFile(m.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(m.t, err)
+	defer log.Close()
+	args := append([]string{"--data-dir", m.dir, "--listen-client-urls", url, "--advertise-client-urls", url}, m.args...)
+	m.cmd = exec.Command(m.binary, args...)
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(m.t, m.cmd.Start())
+	cmd, exited := m.cmd, make(chan error, 1)
+	m.exited = exited
+	go func() { exited <- cmd.Wait() }()
+
+	conn := m.Dial()
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	defer cancel()
+	err = conn.Invoke(ctx, "/etcdserverpb.KV/Range", &etcdserverpb.RangeRequest{Key: []byte("x")}, &etcdserverpb.RangeResponse{}, grpc.WaitForReady(true))
+	require.NoError(m.t, err, "the member does not serve; its log:\n%s", m.Log())
+}
+
+// Dial returns a connection, the caller's to close, that is made again quickly
+// when the member comes back.
+func (m *Member) Dial() *grpc.ClientConn {
+	m.t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+m.address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}, MinConnectTimeout: time.Second}))
+	require.NoError(m.t, err)
+	return conn
+}
+
+// Kill ends the process as a power cut would.
+func (m *Member) Kill() {
+	m.cmd.Process.Kill()
+	<-m.exited
+	m.cmd = nil
+}
+
+// Stop ends the process as an operator would, and in order.
+func (m *Member) Stop() {
+	m.t.Helper()
+	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGTERM))
+	err := <-m.exited
+	m.cmd = nil // before a failure ends the test: there is nothing to kill
+	require.NoError(m.t, err, "the member's log:\n%s", m.Log())
+}
+
+// Log is what all runs of the process have printed so far.
+func (m *Member) Log() string {
+	text, err := os.ReadFile(m.logFile)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
