@@ -135,7 +135,7 @@ func (m *Member) start(ctx context.Context) error {
 	m.replica = replica.New(replica.Config{
 		Node:         node,
 		Log:          d.Log,
-		State:        m.machine,
+		State:        m.counts.Machine(m.machine),
 		Settled:      answers.Flush,
 		Now:          func() time.Duration { return time.Since(began) },
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
@@ -223,6 +223,7 @@ func (m *Member) serve() error {
 	}
 	m.counts.RPC(m.rpc.Stats, extensive)
 	m.counts.State(m.service.Gauges)
+	m.counts.Requests(m.service.Counts)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -467,10 +468,15 @@ func (m *Member) openData() (*datadir.Data, error) {
 			Logger:        storeLogger{m.logger.Named("store").Sugar()},
 			MemTableBytes: uint64(data.MemTable),
 			OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+			AroundCommit:  m.counts.AroundCommit,
 		},
 		WAL: wal.Options{
-			Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, AroundSync: m.counts.AroundSync,
-			SegmentBytes: log.Segment, KeepFree: log.Low,
+			Salt:         rand.Uint64(),
+			NoSync:       c.UnsafeNoFsync,
+			AroundSync:   m.counts.AroundSync,
+			AroundWrite:  m.counts.AroundWrite,
+			SegmentBytes: log.Segment,
+			KeepFree:     log.Low,
 		},
 		Members: []member.Member{self},
 		Self:    self.ID,

@@ -93,6 +93,8 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		require.NoError(t, err)
 		res.Body.Close()
 	}
+	_, err := call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k")})
+	require.NoError(t, err)
 	served, absent := documented(t)
 	for _, url := range []string{client, metrics} {
 		families := scrape(t, url)

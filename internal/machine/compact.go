@@ -30,13 +30,18 @@ func (m *Machine) compact(r *etcdserverpb.CompactionRequest, mine bool, res *Res
 	return nil
 }
 
+// SweepDue says whether Sweep would find something to do. It is called as Sweep
+// is.
+func (m *Machine) SweepDue() bool { return len(m.sweeps) > 0 || m.keys.SweepDue() }
+
 // Sweep takes away some of what compactions have made garbage, and reports
 // whether there is more to do now: what a reader still stands on is left until
 // it is asked again. It must not be called beside Apply.
 func (m *Machine) Sweep() (more bool, err error) {
-	if len(m.sweeps) == 0 && !m.keys.SweepDue() {
+	if !m.SweepDue() {
 		return false, nil
 	}
+	before := m.keys.Swept()
 	b := m.store.NewBatch()
 	defer b.Discard()
 	if more, err = m.keys.Sweep(b, sweepVersions); err != nil {
@@ -47,6 +52,9 @@ func (m *Machine) Sweep() (more bool, err error) {
 			return false, fmt.Errorf("machine: sweep: %w", err)
 		}
 	}
+	after := m.keys.Swept()
+	m.tally.SweptRecords += after.Records - before.Records
+	m.tally.SweptCompactions += after.Compactions - before.Compactions
 	for len(m.sweeps) > 0 && m.sweeps[0].revision <= m.keys.SweptTo() {
 		close(m.sweeps[0].done)
 		m.sweeps = m.sweeps[1:]

@@ -57,17 +57,21 @@ func (m *Machine) doPut(r *etcdserverpb.PutRequest, mine bool, res *Result) erro
 		lease, _ = m.keys.Exists(r.Key)
 	}
 	m.keys.Put(r.Key, value, lease)
+	m.tally.Puts++
+	m.tally.PutBytes += uint64(len(r.Key) + len(value))
 	return nil
 }
 
 func (m *Machine) deleteRange(r *etcdserverpb.DeleteRangeRequest, mine bool, res *Result) error {
 	var err error
+	m.tally.Deletes++
 	res.Deleted, res.PrevKVs, err = m.keys.DeleteRange(r.Key, r.RangeEnd, r.PrevKv && mine)
 	return onDisk(err)
 }
 
 func (m *Machine) readRange(r *etcdserverpb.RangeRequest, res *Result) error {
 	var err error
+	m.tally.Ranges++
 	res.Range, err = m.keys.Now().Range(r)
 	return onDisk(err)
 }

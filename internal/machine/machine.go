@@ -61,6 +61,7 @@ type Machine struct {
 	results []Result
 
 	sweeps []sweep // compactions whose sweep somebody may wait for
+	tally  Tally
 }
 
 // answer waits for the publication.
@@ -187,6 +188,7 @@ func (m *Machine) applyRequest(e *raftpb.Entry, wanted func(uint64) bool) error 
 			return fatal.err
 		}
 	}
+	m.tally.note(kindOf(r), err)
 	res.Revision = m.keys.End()
 	if mine {
 		m.answers = append(m.answers, answer{id, res, err})

@@ -44,7 +44,12 @@ func (m *Machine) txn(r *etcdserverpb.TxnRequest, mine bool, res *Result) error 
 		return err
 	}
 	res.Txn = &TxnResult{}
-	return m.run(p, mine, res.Txn)
+	before := m.tally.operations()
+	err = m.run(p, mine, res.Txn)
+	if m.tally.operations() > before+1 {
+		m.tally.Txns++
+	}
+	return err
 }
 
 // ReadTxn answers a transaction whose operations are all plain ranges, in a

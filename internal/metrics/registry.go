@@ -3,7 +3,6 @@ package metrics
 import (
 	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -13,28 +12,25 @@ import (
 // Registry is what one member counts.
 type Registry struct {
 	registry *prometheus.Registry
-	fsync    prometheus.Histogram
+	disk     *disk
+	applied  *applied
 	health   *health
 }
 
 // New returns a registry of the process's families and of those whose counts it
 // keeps itself. version is the server's.
 func New(version string) *Registry {
-	r := &Registry{registry: prometheus.NewRegistry(), health: newHealth()}
-	r.fsync = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "etcd_disk_wal_fsync_duration_seconds",
-		Help:    "How long it took to make the log durable.",
-		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
-	})
+	r := &Registry{registry: prometheus.NewRegistry(), health: newHealth(), disk: newDisk(), applied: newApplied()}
 	r.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		descriptors{},
 		one("etcd_server_version", "Version of this server, as a label; always 1.", "server_version", version),
 		one("etcd_server_go_version", "Version of Go the server was built with, as a label; always 1.", "server_go_version", runtime.Version()),
-		r.fsync,
+		r.applied,
 		r.health,
 	)
+	r.registry.MustRegister(r.disk.all()...)
 	return r
 }
 
@@ -48,12 +44,4 @@ func one(name, help, label, value string) prometheus.Collector {
 // Handler serves the families.
 func (r *Registry) Handler() http.Handler {
 	return promhttp.InstrumentMetricHandler(r.registry, promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{}))
-}
-
-// AroundSync runs a sync of the log and counts its time.
-func (r *Registry) AroundSync(sync func() error) error {
-	began := time.Now()
-	err := sync()
-	r.fsync.Observe(time.Since(began).Seconds())
-	return err
 }

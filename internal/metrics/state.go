@@ -25,6 +25,7 @@ var plain = []struct {
 	{gauge("etcd_server_has_leader", "1 while a leader is known."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return truth(g.Raft.Leader != 0) }},
 	{gauge("etcd_server_is_leader", "1 while this member leads."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return truth(g.Raft.IsLeader) }},
 	{gauge("etcd_server_is_learner", "1 while this member is a learner."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return truth(g.Learner) }},
+	{gauge("etcd_server_leader_changes_seen_total", "Leaders that this member has seen come."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.Raft.LeaderChanges) }},
 	{gauge("etcd_server_proposals_committed_total", "Index of the newest committed entry."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Raft.Commit) }},
 	{gauge("etcd_server_proposals_applied_total", "Index of the newest applied entry."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Applied) }},
 	{gauge("etcd_server_proposals_pending", "Proposals of this member that are not applied yet."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.ProposalsPending) }},

@@ -157,6 +157,7 @@ func (u *Update) Sweep(b *store.Batch, n int) (more bool, err error) {
 	more = u.sweepTo(front.revision, b, n)
 	if !g.due(front.revision) {
 		g.compactions = g.compactions[1:]
+		u.swept.Compactions++
 		more = len(g.compactions) > 0
 	}
 	return more, nil
@@ -179,17 +180,26 @@ func (u *Update) sweepTo(revision int64, b *store.Batch, n int) (more bool) {
 		// A tombstone's own record goes with the tombstones.
 		if old := v.older.Swap(nil); old.live() {
 			b.DeleteRecord(old.revision(), false)
+			u.swept.Records++
 		}
 	}
 	for ; n > 0 && !g.tombstones.empty() && g.tombstones.front().version.main < c; n-- {
 		t := g.tombstones.pop()
 		b.DeleteRecord(t.version.revision(), true)
+		u.swept.Records++
 		if u.keyspace.writer.get(t.key) == t.version {
 			u.keyspace.writer.remove(t.key)
 		}
 	}
 	return g.due(c)
 }
+
+// Swept is what sweeps have done since the keyspace was loaded: records taken
+// away, and compactions of which nothing was left.
+type Swept struct{ Records, Compactions uint64 }
+
+// Swept counts them. It is a Sweep's to change.
+func (u *Update) Swept() Swept { return u.swept }
 
 // SweptTo is the compacted revision up to which nothing is left to do.
 func (u *Update) SweptTo() int64 {

@@ -35,6 +35,7 @@ type Update struct {
 	epochs    epochs
 	entry     []byte // for Save
 	inUse     int64  // bytes of the records that no compaction has made garbage
+	swept     Swept
 }
 
 // Save writes what the store does not have yet into b, whose commit must come

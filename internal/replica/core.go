@@ -71,6 +71,9 @@ type Status struct {
 	raft.Status
 	// Alone says that the published state may be read without a barrier.
 	Alone bool
+	// LeaderChanges counts the leaders that this member has seen come, the first
+	// and one that comes back among them.
+	LeaderChanges uint64
 }
 
 // slowSync is the duration of a sync above which the append stage is not run in
@@ -552,7 +555,14 @@ func (r *Core) publish() {
 	s := Status{Status: node.Status(), Alone: node.Alone()}
 	r.alone.Store(s.Alone)
 	r.gap.Store(int64(s.Commit) - int64(s.Applied))
-	if old := r.status.Load(); old == nil || *old != s {
+	old := r.status.Load()
+	if old != nil {
+		s.LeaderChanges = old.LeaderChanges
+	}
+	if s.Leader != 0 && (old == nil || old.Leader != s.Leader) {
+		s.LeaderChanges++
+	}
+	if old == nil || *old != s {
 		r.status.Store(&s)
 	}
 	// A leader's read barriers need an entry of its own term; a follower's are

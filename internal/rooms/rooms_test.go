@@ -17,8 +17,8 @@ var plan = map[string][]string{
 	"cmd/etcd":           {"server"},
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
-	"internal/metrics":   {"internal/rpc", "internal/service"},
-	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store"},
+	"internal/metrics":   {"internal/rpc", "internal/service", "internal/machine", "internal/histogram"},
+	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
@@ -46,11 +46,12 @@ var plan = map[string][]string{
 	"internal/ctl":       {"client"},
 	"internal/utl":       {},
 	"internal/compactor": {},
+	"internal/histogram": {},
 	"test/ctl":           {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/space"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/histogram", "internal/space"}
 
 type pkg struct {
 	ImportPath string

@@ -24,6 +24,7 @@ type Call struct {
 	own      headers // h of a call whose header block nobody else had
 	deadline int64   // Server.now time; 0: none
 	began    int64   // the same, with Options.Latency
+	turn     int64   // the same, for inline methods
 
 	// Owned by the connection's goroutine.
 	asm     assembler
@@ -72,6 +73,17 @@ func (call *Call) Keep() *Call {
 	call.kept = true
 	return call
 }
+
+// Turn is when the call's inline handler was about to run, since the server was
+// made. It is taken anyway and costs nothing.
+func (call *Call) Turn() time.Duration { return time.Duration(call.turn) }
+
+// Now is the time since the server was made.
+func (call *Call) Now() time.Duration { return time.Duration(call.conn.s.now()) }
+
+// Lane is a number that the calls of a connection share, and few of other
+// connections: who counts calls can spread the counts by it.
+func (call *Call) Lane() uint32 { return call.conn.lane }
 
 // Payload is the request message. It is valid until the handler returns;
 // whoever needs it longer copies it.

@@ -23,6 +23,7 @@ type Conn struct {
 	tls   *tls.ConnectionState // nil on a plain connection
 	state any
 	local *local // set where the one call comes from inside; see local.go
+	lane  uint32 // see Call.Lane
 
 	// Owned by the connection's goroutine (routineConn).
 	br         *bufio.Reader
@@ -134,7 +135,7 @@ func (s *Server) routineConn(nc net.Conn) {
 }
 
 func newConn(s *Server, nc net.Conn, br *bufio.Reader, state *tls.ConnectionState) *Conn {
-	c := &Conn{s: s, nc: nc, tls: state, br: br}
+	c := &Conn{s: s, nc: nc, tls: state, br: br, lane: s.lanes.Add(1)}
 	c.room.L, c.writer.L = &c.mu, &c.mu
 	c.mu.calls = map[uint32]*Call{}
 	c.mu.counters = newCounters(len(s.methods))

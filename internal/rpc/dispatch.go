@@ -294,9 +294,11 @@ func (c *Conn) endUnary(call *Call) {
 // many replies wait.
 func (c *Conn) ready(call *Call, bytes int64, room, aliased bool) {
 	call.body = bytes // from here on: what to credit once it is handled
-	if len(c.held) == 0 && room && c.s.now()-c.burstAt < int64(c.s.limits.InlineBudget) {
-		c.run(call)
-		return
+	if len(c.held) == 0 && room {
+		if call.turn = c.s.now(); call.turn-c.burstAt < int64(c.s.limits.InlineBudget) {
+			c.run(call)
+			return
+		}
 	}
 	if aliased {
 		call.asm.buf = append(call.asm.buf[:0], call.payload...)
@@ -311,7 +313,7 @@ func (c *Conn) runHeld() {
 		return
 	}
 	c.burstAt = c.s.now()
-	done := 0
+	now, done := c.burstAt, 0
 	for done < len(c.held) {
 		c.mu.Lock()
 		room := c.roomLocked() && !c.mu.dead
@@ -322,8 +324,9 @@ func (c *Conn) runHeld() {
 		call := c.held[done]
 		c.held[done] = nil
 		done++
+		call.turn = now
 		c.run(call)
-		if c.s.now()-c.burstAt >= int64(c.s.limits.InlineBudget) {
+		if now = c.s.now(); now-c.burstAt >= int64(c.s.limits.InlineBudget) {
 			break
 		}
 	}

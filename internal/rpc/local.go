@@ -71,7 +71,7 @@ func Local(r *http.Request, path string, metadata []Field) (*LocalCall, error) {
 	for _, f := range metadata {
 		h.fields = append(h.fields, hpack.HeaderField{Name: f.Name, Value: f.Value})
 	}
-	call := &Call{conn: c, id: 1, m: m, h: h, kept: true, began: s.now()}
+	call := &Call{conn: c, id: 1, m: m, h: h, kept: true, began: s.now(), turn: s.now()}
 	if t, ok := ctx.Deadline(); ok {
 		call.deadline = max(int64(t.Sub(s.epoch)), 1)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,7 +83,8 @@ type Server struct {
 	services map[string]bool
 	web      *webServer // nil without Options.Web
 
-	wg sync.WaitGroup // every goroutine of the engine
+	wg    sync.WaitGroup // every goroutine of the engine
+	lanes atomic.Uint32  // given to connections so far
 
 	mu struct {
 		sync.Mutex

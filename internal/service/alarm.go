@@ -22,7 +22,7 @@ func (s *Service) alarm(c *rpc.Call) {
 		s.linearizable(c, func() {
 			view := s.c.Machine.View()
 			c.Reply(s.alarms(view.Keys.Revision, machine.Alarms(view.Members, r.Alarm)))
-		})
+		}, nil)
 	default:
 		c.Reply(s.alarms(s.c.Machine.View().Keys.Revision, nil))
 	}

@@ -16,7 +16,7 @@ func (s *Service) memberList(c *rpc.Call) {
 		read()
 		return
 	}
-	s.linearizable(c, read)
+	s.linearizable(c, read, nil)
 }
 
 // members is the answer to a member list. Its header has no revision.

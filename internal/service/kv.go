@@ -31,7 +31,9 @@ func (s *Service) rangeKeys(c *rpc.Call) {
 	if !r.Serializable && !s.c.Replica.Alone() {
 		kept := keepRange(&r)
 		c.Keep()
-		s.linearizable(c, func() { s.readRange(c, kept, true) })
+		s.linearizable(c, func() { s.readRange(c, kept, true) }, func(err error) {
+			s.counts.requests.of(false).Observe(0, c.Now()-c.Turn())
+		})
 		return
 	}
 	s.readRange(c, &r, false)
@@ -40,12 +42,18 @@ func (s *Service) rangeKeys(c *rpc.Call) {
 // readRange answers a range right here if memory has all it takes, else on a
 // worker. kept says that call and request may outlive this function.
 func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool) {
+	began := c.Turn()
+	if kept {
+		began = c.Now()
+	}
 	view := s.c.Machine.View()
 	res, ok, err := view.Keys.RangeCached(r)
 	switch {
 	case err != nil && !errors.Is(err, mvcc.ErrStale):
+		s.counts.ranged(c, began, err)
 		fail(c, err)
 	case ok && err == nil:
+		s.counts.ranged(c, began, nil)
 		c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
 	default:
 		if !kept {
@@ -166,19 +174,22 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 		read()
 		return
 	}
-	s.linearizable(c, read)
+	s.linearizable(c, read, func(err error) { s.counts.readTxn(c, 0, err) })
 }
 
 // answerTxn answers a transaction that only reads.
 func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
+	ranges := 0
 	err := s.inView(func(view *mvcc.View) error {
 		res, err := machine.ReadTxn(view, r)
 		if err == nil {
 			h := s.header(view.Revision)
+			ranges = len(res.Ops)
 			c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
 		}
 		return err
 	})
+	s.counts.readTxn(c, ranges, err)
 	if err != nil {
 		fail(c, err)
 	}

@@ -42,7 +42,10 @@ func tooLarge(size int) error {
 // large one is sent piece by piece as the peer takes it, from a pinned revision,
 // and never held whole. Readers who are slow can use up the pins, and keep only
 // each other's kind waiting.
+//
+// One that is sent in pieces counts as answered when the first can be sent.
 func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
+	began := c.Now()
 	err := s.inView(func(view *mvcc.View) error {
 		l, err := view.List(r, listBudget)
 		if err != nil {
@@ -72,6 +75,7 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 		}
 		return err
 	})
+	s.counts.ranged(c, began, err)
 	if err != nil {
 		c.FailStatus(status.Convert(toStatus(err)))
 	}

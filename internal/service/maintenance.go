@@ -64,8 +64,10 @@ func (s *Service) hashKV(c *rpc.Call) {
 
 func (s *Service) answerHash(c *rpc.Call, revision int64) {
 	err := s.inView(func(view *mvcc.View) error {
+		began := c.Now()
 		h, err := view.Hash(revision)
 		if err == nil {
+			s.counts.hashKV.Observe(0, c.Now()-began)
 			c.Reply(&etcdserverpb.HashKVResponse{
 				Header: s.protoHeader(view.Revision), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
 			})
@@ -90,6 +92,7 @@ func (s *Service) hash(c *rpc.Call) {
 func (s *Service) answerWholeHash(c *rpc.Call) {
 	for {
 		view := s.c.Machine.View()
+		began := c.Now()
 		sum, err := view.Hash()
 		switch {
 		case errors.Is(err, mvcc.ErrStale):
@@ -97,6 +100,7 @@ func (s *Service) answerWholeHash(c *rpc.Call) {
 			fail(c, err)
 			return
 		default:
+			s.counts.hash.Observe(0, c.Now()-began)
 			c.Reply(&etcdserverpb.HashResponse{Header: s.protoHeader(view.Keys.Revision), Hash: sum})
 			return
 		}

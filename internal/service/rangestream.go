@@ -36,6 +36,7 @@ func (s *Service) rangeStream(ctx context.Context, stream *rpc.Stream) error {
 			return toStatus(err)
 		}
 	}
+	s.counts.otherRanges.Add(1)
 	return toStatus(s.inView(func(view *mvcc.View) error { return s.sendParts(stream, view, r) }))
 }
 

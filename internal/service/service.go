@@ -50,6 +50,7 @@ type Service struct {
 
 	pending atomic.Int64  // proposals on their way
 	failed  atomic.Uint64 // proposals that came to nothing
+	counts  *counts
 
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
@@ -63,7 +64,7 @@ func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	s := &Service{c: c, stop: make(chan struct{}), drain: make(chan struct{})}
+	s := &Service{c: c, counts: newCounts(), stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
 	return s
@@ -178,16 +179,17 @@ type proposed struct {
 	service *Service
 	call    *rpc.Call
 	answer  func(s *Service, c *rpc.Call, r *machine.Result)
+	kind    machine.Kind
 }
 
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
 	p.service.pending.Add(-1)
+	p.service.noteProposal(p.call, p.kind, err)
 	if err != nil {
 		if errors.Is(err, machine.ErrOverQuota) {
 			p.service.raiseNoSpace()
 		}
-		p.service.noteFailed(err)
 		fail(p.call, err)
 	} else {
 		p.answer(p.service, p.call, result.(*machine.Result))
@@ -202,6 +204,7 @@ func (s *Service) propose(c *rpc.Call, field int, answer func(*Service, *rpc.Cal
 }
 
 func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer func(*Service, *rpc.Call, *machine.Result)) {
+	kind := kindOfField(field)
 	id := s.newID()
 	data := appendReplicated(nil, field, payload, id)
 	if len(data) > s.c.MaxRequestBytes {
@@ -209,22 +212,30 @@ func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer 
 		return
 	}
 	s.pending.Add(1)
-	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer}); err != nil {
+	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer, kind}); err != nil {
 		s.pending.Add(-1)
-		s.noteFailed(err)
+		s.noteProposal(c, kind, err)
 		fail(c, err)
 	}
 }
 
-// noteFailed counts a proposal that came to nothing. One that was applied and
+// noteProposal counts a proposal that has just ended. One that was applied and
 // refused then has come to something.
-func (s *Service) noteFailed(err error) {
+func (s *Service) noteProposal(c *rpc.Call, kind machine.Kind, err error) {
+	lost := err != nil && cameToNothing(err)
+	if lost {
+		s.failed.Add(1)
+	}
+	s.counts.proposals[kind].of(!lost).Observe(0, c.Now()-c.Turn())
+}
+
+func cameToNothing(err error) bool {
 	for _, lost := range [...]error{errs.Timeout, errs.ProposalDropped, errs.TooManyRequests, errs.Stopped} {
 		if errors.Is(err, lost) {
-			s.failed.Add(1)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // barrier is a call that waits until it may read.
@@ -232,26 +243,36 @@ type barrier struct {
 	service *Service
 	call    *rpc.Call
 	read    func()
+	failed  func(error) // counts what was not read; nil for nothing
 }
 
 // Done is replica.Caller's.
 func (b *barrier) Done(_ any, err error) {
 	if err != nil {
-		fail(b.call, err)
+		b.fail(err)
 	} else {
 		b.read()
 	}
 	b.service.c.Answers.add(b.call)
 }
 
+func (b *barrier) fail(err error) {
+	if b.failed != nil {
+		b.failed(err)
+	}
+	fail(b.call, err)
+}
+
 // linearizable calls read, which answers c, once the published state has
-// everything that was acknowledged before.
-func (s *Service) linearizable(c *rpc.Call, read func()) {
+// everything that was acknowledged before. Where that fails, c is answered with
+// the reason, and failed, which may be nil, counts it.
+func (s *Service) linearizable(c *rpc.Call, read func(), failed func(error)) {
 	if s.c.Replica.Alone() {
 		read()
 		return
 	}
-	if err := s.c.Replica.Read(&barrier{s, c.Keep(), read}); err != nil {
-		fail(c, err)
+	b := &barrier{s, c.Keep(), read, failed}
+	if err := s.c.Replica.Read(b); err != nil {
+		b.fail(err)
 	}
 }

@@ -91,12 +91,21 @@ func (b *Batch) Commit() error {
 		return nil
 	}
 	size := b.batch.Len()
-	if err := b.store.db.Apply(b.batch, pebble.NoSync); err != nil {
+	if err := b.apply(); err != nil {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	b.store.committed(size)
 	return nil
 }
+
+func (b *Batch) apply() error {
+	if around := b.store.opts.AroundCommit; around != nil {
+		return around(b.applyNow)
+	}
+	return b.applyNow()
+}
+
+func (b *Batch) applyNow() error { return b.store.db.Apply(b.batch, pebble.NoSync) }
 
 // Discard gives the batch up. It may follow Commit.
 func (b *Batch) Discard() {

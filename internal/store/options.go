@@ -36,6 +36,10 @@ type Options struct {
 	// is what it is made for.
 	OnFlush func()
 
+	// AroundCommit, if set, runs the Commit of each batch that holds something: it calls commit once and returns its error. For whoever
+	// keeps the time. It may be called from several goroutines.
+	AroundCommit func(commit func() error) error
+
 	// ReadOnly opens a store, a checkpoint say, that nobody writes. It must exist.
 	ReadOnly bool
 

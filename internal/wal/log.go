@@ -34,6 +34,9 @@ type Options struct {
 
 	// AroundSync, if set, runs each sync: it calls sync once and returns its error. For whoever keeps the time.
 	AroundSync func(sync func() error) error
+
+	// AroundWrite, if set, runs each write of a batch, of so many bytes, as AroundSync does a sync.
+	AroundWrite func(bytes int, write func() error) error
 }
 
 const (
@@ -78,8 +81,9 @@ type Log struct {
 	durable standing // at the last sync
 	written uint64   // bytes of batches since the log was opened
 
-	buf    []byte // the batch being encoded, reused
-	failed error  // the first error that left the disk in an unknown state
+	buf      []byte       // the batch being encoded, reused
+	writeBuf func() error // writeHere, made once
+	failed   error        // the first error that left the disk in an unknown state
 
 	spare spare
 }
@@ -171,7 +175,9 @@ func newLog(o Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: open directory %s: %w", o.Dir, err)
 	}
-	return &Log{opts: o, dir: dir}, nil
+	l := &Log{opts: o, dir: dir}
+	l.writeBuf = l.writeHere
+	return l, nil
 }
 
 // Append writes b as one batch with one write. It is durable after the next Sync. The log keeps nothing of b.
@@ -292,7 +298,7 @@ func (l *Log) write(length int64) error {
 		payloadSum: crc32.Checksum(l.buf[batchHeaderSize:], castagnoli),
 	}
 	sum := h.encode(l.buf, l.seed)
-	if _, err := l.active.WriteAt(l.buf, l.end); err != nil {
+	if err := l.writeActive(); err != nil {
 		return l.fail(fmt.Errorf("wal: write segment %d at offset %d: %w", l.header.id, l.end, err))
 	}
 	l.sum, l.seq = sum, h.seq
@@ -302,6 +308,19 @@ func (l *Log) write(length int64) error {
 		l.spare.want()
 	}
 	return nil
+}
+
+func (l *Log) writeActive() error {
+	if l.opts.AroundWrite != nil {
+		return l.opts.AroundWrite(len(l.buf), l.writeBuf)
+	}
+	return l.writeHere()
+}
+
+// writeHere writes the buffer where the last batch ends.
+func (l *Log) writeHere() error {
+	_, err := l.active.WriteAt(l.buf, l.end)
+	return err
 }
 
 // fill extends the zeros of the active segment so that at least the bytes up to need are in the file. What the batch itself will

@@ -331,9 +331,15 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	o := testOptions(disk.New())
 	o.FS, o.Dir = nil, t.TempDir()
 	o.SegmentBytes = 64 << 20
+	written := 0
+	o.AroundWrite = func(bytes int, write func() error) error {
+		written += bytes
+		return write()
+	}
 	l, err := Create(o, Position{}, nil)
 	require.NoError(t, err)
 	defer l.Close()
+	defer func() { require.Equal(t, l.Written(), uint64(written)) }()
 	e := entry(1, 1, string(make([]byte, 300)))
 	b := Batch{Entries: []*raftpb.Entry{e}, HardState: hard(1, 1, 0)}
 	require.NoError(t, l.Append(b))
