@@ -9,7 +9,6 @@
 //
 // Between two looks the Watch counts what is let in, so that no burst, however
 // fast, is through before the next look. There is no clock and no goroutine in
-// here: the owner calls Look and
-// KeepReserve, again and again, on one goroutine; Admit and
-// Trouble may be called by anybody.
+// here: the owner calls Look and KeepReserve, again and again, on one goroutine;
+// Admit, Low and Trouble may be called by anybody.
 package space

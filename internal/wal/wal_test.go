@@ -233,7 +233,6 @@ func TestPreparedSegmentIsTaken(t *testing.T) {
 	require.Len(t, data, 4096)
 }
 
-// Prepare runs beside appends on another goroutine; the race detector watches.
 // Space that is kept free is not filled with a segment made ahead.
 func TestPrepareKeepsSpaceFree(t *testing.T) {
 	o := testOptions(disk.New())
@@ -263,6 +262,7 @@ func (d *spaceLeft) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: d.avail}, nil
 }
 
+// Prepare runs beside appends on another goroutine; the race detector watches.
 func TestPrepareBesideAppend(t *testing.T) {
 	l, err := Create(testOptions(disk.New()), Position{}, nil)
 	require.NoError(t, err)

@@ -28,7 +28,6 @@ import (
 // takes most of a minute.
 const wanted = "CRASH_FULL_DISK"
 
-
 // inside says that this process has mounts of its own.
 const inside = "CRASH_TEST_OWN_MOUNTS"
 
