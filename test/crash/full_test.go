@@ -24,8 +24,8 @@ import (
 	"etcd.alt/test/member"
 )
 
-// wanted has the tests here run: each writes some hundreds of MiB to memory and
-// takes most of a minute.
+// wanted has the tests here run: they write some hundreds of MiB to memory and
+// take half a minute.
 const wanted = "CRASH_FULL_DISK"
 
 // inside says that this process has mounts of its own.
@@ -37,7 +37,7 @@ const inside = "CRASH_TEST_OWN_MOUNTS"
 func onSmallDisk(t *testing.T, mib int, test func(t *testing.T, disk string)) {
 	t.Helper()
 	if os.Getenv(wanted) != "1" {
-		t.Skipf("It fills a disk in memory for most of a minute and runs only with %s=1 (make full).", wanted)
+		t.Skipf("It fills a disk in memory, which takes a while, and runs only with %s=1 (make full).", wanted)
 	}
 	if os.Getenv(inside) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
