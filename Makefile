@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim planted crash soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim planted crash full soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ planted: ## the simulator must find the bugs that are planted for it
 ROUNDS ?= 100
 crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
 	CRASH_ROUNDS=$(ROUNDS) $(GO) test ./test/crash -count=1 -v -timeout 2h
+
+full: build ## fill a member's disk, kill it, free space again
+	CRASH_FULL_DISK=1 $(GO) test ./test/crash -run Fill -count=1 -v -timeout 20m
 
 CONNS   ?= 1000
 STREAMS ?= 100

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
 	"etcd.alt/internal/service"
+	"etcd.alt/internal/space"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
 	"etcd.alt/internal/web"
@@ -47,7 +49,8 @@ const messageSlack = 512 << 10
 type Member struct {
 	config    *Config
 	logger    *zap.Logger
-	fs        vfs.FS // where the data lies; a test has one that stands still
+	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
+	space     *space.Watch
 	data      *datadir.Data
 	machine   *machine.Machine
 	replica   *replica.Replica
@@ -57,7 +60,7 @@ type Member struct {
 	counts    *metrics.Registry
 	listeners listeners
 
-	background sync.WaitGroup // ticks and listeners
+	background sync.WaitGroup // ticks, looks and listeners
 	stopTicks  chan struct{}
 	failed     chan error // of capacity 1: why the member cannot go on
 
@@ -80,6 +83,7 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 	return startOn(ctx, c, logger, vfs.Default)
 }
 
+// startOn is Start with the data on fs and settings that are valid.
 func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Member, error) {
 	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
@@ -103,6 +107,7 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	m.data = d
+	m.look()
 	keys, err := mvcc.Load(d.Store, d.Applied.Revision, c.CacheBytes)
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
@@ -138,6 +143,7 @@ func (m *Member) start(ctx context.Context) error {
 		Logger:       m.logger.Named("replica"),
 	})
 	m.background.Go(m.routineTick)
+	m.background.Go(m.routineLook)
 	if err := m.waitServing(ctx); err != nil {
 		return err
 	}
@@ -152,6 +158,7 @@ func (m *Member) start(ctx context.Context) error {
 		MaxRequestBytes: int(c.MaxRequestBytes),
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Quota:           c.quota(),
+		Space:           m.space,
 		Version:         version.Server,
 		StorageVersion:  version.Storage,
 		Logger:          m.logger.Named("service"),
@@ -278,6 +285,62 @@ func (m *Member) routineTick() {
 	}
 }
 
+// lookInterval is how often free space is looked at: a system call or two. What
+// is let in between two looks is counted.
+const lookInterval = 250 * time.Millisecond
+
+// flushLooks is every how many looks the store is flushed while space is low.
+const flushLooks = 4
+
+// routineLook watches the free space of the disk. While it is low, the store is
+// flushed whenever it has something to: only what is in files takes away what a
+// compaction has made garbage, and lets go of the log.
+func (m *Member) routineLook() {
+	t := time.NewTicker(lookInterval)
+	defer t.Stop()
+	var rewritten uint64
+	for looks := 0; ; looks++ {
+		select {
+		case <-t.C:
+			m.look()
+			m.space.KeepReserve()
+			if s := m.data.Store; m.space.Low() && looks%flushLooks == 0 && !s.MayStall() {
+				if err := s.StartFlush(); err != nil {
+					m.fail(err)
+				}
+				m.rewrite(&rewritten)
+			}
+		case <-m.replica.Done():
+			return
+		case <-m.stopTicks:
+			return
+		}
+	}
+}
+
+// rewrite has a small store rewritten if something was flushed since the flush
+// number done: the engine leaves a few deletions lie until more come, and while
+// space is low none may come. No look is made meanwhile, and no put admitted.
+func (m *Member) rewrite(done *uint64) {
+	s := m.data.Store
+	stored, err := s.DiskBytes()
+	if n := s.Flushes(); err == nil && n != *done && m.space.RoomToRewrite(int64(stored)) {
+		*done = n
+		if err := s.Compact(); err != nil {
+			m.logger.Warn("the store could not be compacted", zap.Error(err))
+		}
+	}
+}
+
+// look has the watch look at the disk.
+func (m *Member) look() {
+	stored, err := m.data.Store.DiskBytes()
+	if err != nil {
+		return // the store has failed, and says so itself
+	}
+	m.space.Look(int64(stored))
+}
+
 // routineCompact gives up history as the policy says, while this member leads.
 func (m *Member) routineCompact(policy compactor.Policy) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -381,24 +444,46 @@ func (l *listeners) close() {
 	}
 }
 
+// plan is what the file system of a directory can bear; that of a large one if
+// it does not say how large it is.
+func (m *Member) plan(path string) space.Plan {
+	u, err := space.Usage(m.fs, path)
+	if err != nil || u.TotalBytes == 0 {
+		return space.PlanFor(math.MaxInt64, 0)
+	}
+	return space.PlanFor(int64(min(u.TotalBytes, math.MaxInt64)), 0)
+}
+
 // openData opens the data directory, and makes it if there is none.
 func (m *Member) openData() (*datadir.Data, error) {
 	c := m.config
 	peers := urlStrings(c.InitialAdvertisePeerURLs)
 	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
+	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
 	d, err := datadir.Open(datadir.Options{
 		FS:   m.fs,
 		Path: c.directory(),
 		Log:  c.walDirectory(),
 		Store: store.Options{
-			Logger:  storeLogger{m.logger.Named("store").Sugar()},
-			OnFatal: func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
-
-			AroundCommit: m.counts.AroundCommit,
+			Logger:        storeLogger{m.logger.Named("store").Sugar()},
+			MemTableBytes: uint64(data.MemTable),
+			OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+			AroundCommit:  m.counts.AroundCommit,
 		},
-		WAL:     wal.Options{Salt: rand.Uint64(), NoSync: c.UnsafeNoFsync, AroundSync: m.counts.AroundSync, AroundWrite: m.counts.AroundWrite},
+		WAL: wal.Options{
+			Salt:         rand.Uint64(),
+			NoSync:       c.UnsafeNoFsync,
+			AroundSync:   m.counts.AroundSync,
+			AroundWrite:  m.counts.AroundWrite,
+			SegmentBytes: log.Segment,
+			KeepFree:     log.Low,
+		},
 		Members: []member.Member{self},
 		Self:    self.ID,
+		Locked: func() {
+			m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
+			m.space.Look(0)
+		},
 	})
 	if err != nil {
 		return nil, err

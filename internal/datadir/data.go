@@ -26,6 +26,9 @@ type Options struct {
 	// them. They count only where there is no data yet.
 	Members []member.Member
 	Self    uint64
+	// Locked, if set, is called when the directory is locked and nothing in it
+	// has been opened or made: the moment to make room.
+	Locked func()
 }
 
 // Data is what a member starts from: a store and a log that fit each other.
@@ -47,6 +50,9 @@ func Open(o Options) (*Data, error) {
 	dir, err := openDirectory(o.FS, o.Path, o.Log)
 	if err != nil {
 		return nil, err
+	}
+	if o.Locked != nil {
+		o.Locked()
 	}
 	o.Store.FS, o.WAL.FS, o.WAL.Dir = o.FS, o.FS, o.Log
 	d := &Data{directory: dir}

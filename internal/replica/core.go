@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -541,6 +542,9 @@ func (r *Core) release() {
 func (r *Core) PrepareLog() {
 	if err := r.c.Log.Prepare(); err != nil {
 		r.prepareFailed.Store(true)
+		if errors.Is(err, wal.ErrLittleSpace) {
+			return // for whoever watches the disk to say
+		}
 		r.c.Logger.Warn("cannot prepare the next log segment", zap.Error(err))
 	}
 }

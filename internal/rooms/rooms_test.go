@@ -18,7 +18,7 @@ var plan = map[string][]string{
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
 	"internal/metrics":   {"internal/rpc", "internal/service", "internal/machine", "internal/histogram"},
-	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/histogram"},
+	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
@@ -29,6 +29,7 @@ var plan = map[string][]string{
 	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},
+	"internal/space":     {},
 	"internal/store":     {},
 	"internal/sim/disk":  {},
 	"internal/rooms":     {},
@@ -50,7 +51,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/histogram"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/histogram", "internal/space"}
 
 type pkg struct {
 	ImportPath string

@@ -40,14 +40,17 @@ func (s *Service) alarms(revision int64, list []member.Alarm) *etcdserverpb.Alar
 	return res
 }
 
-// hasRoom says whether the quota has room for a request of this cost. Where it
-// has not, the alarm is raised, and the request need not be proposed.
+// hasRoom says whether quota and disk have room for a request of this cost.
+// Where they have not, it need not be proposed; what costs nothing always has
+// room, for it may be what gives space back. A quota that is exceeded has the
+// alarm raised. A disk that is short of space has not: that is this member's
+// affair, which the others need not suffer, and it ends by itself.
 func (s *Service) hasRoom(cost int64) bool {
-	if !s.c.Quota.Exceeded(s.c.Machine.View().Keys.InUse, cost) {
-		return true
+	if s.c.Quota.Exceeded(s.c.Machine.View().Keys.InUse, cost) {
+		s.raiseNoSpace()
+		return false
 	}
-	s.raiseNoSpace()
-	return false
+	return cost == 0 || s.c.Space.Admit(cost)
 }
 
 // raiseNoSpace has the alarm of this member raised, if it is not yet. It does

@@ -46,6 +46,9 @@ func (s *Service) answerStatus(c *rpc.Call) {
 	if raft.Leader == 0 {
 		res.Errors = append(res.Errors, errs.NoLeader.Error())
 	}
+	if trouble := s.c.Space.Trouble(); trouble != "" {
+		res.Errors = append(res.Errors, trouble)
+	}
 	c.Reply(res)
 }
 

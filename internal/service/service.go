@@ -13,6 +13,7 @@ import (
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
+	"etcd.alt/internal/space"
 	"etcd.alt/internal/store"
 )
 
@@ -34,7 +35,9 @@ type Config struct {
 	// Version is the server's version, StorageVersion the one of its data.
 	Version, StorageVersion string
 	// Quota bounds the bytes of the records that are not compacted.
-	Quota  machine.Quota
+	Quota machine.Quota
+	// Space watches the disk.
+	Space  *space.Watch
 	Logger *zap.Logger
 }
 

@@ -11,6 +11,9 @@ var ErrNotEmpty = errors.New("directory already holds a log")
 // ErrNoLog is returned (wrapped) by Open for a directory that holds no segment.
 var ErrNoLog = errors.New("directory holds no log")
 
+// ErrLittleSpace is returned by Prepare where the disk has no room for a segment ahead beside Options.KeepFree.
+var ErrLittleSpace = errors.New("wal: too little space to prepare a segment")
+
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("wal: log is closed")
 

@@ -18,6 +18,10 @@ type Options struct {
 	// its own.
 	SegmentBytes int64
 
+	// KeepFree is how many bytes of the file system Prepare leaves free: a segment made ahead is not worth filling a disk for. 0 does
+	// not ask.
+	KeepFree int64
+
 	// ClusterID and MemberID are written into every segment and checked by Open.
 	ClusterID, MemberID uint64
 

@@ -90,8 +90,11 @@ func (l *Log) path(id uint64) string { return l.opts.FS.PathJoin(l.opts.Dir, seg
 
 // Prepare makes the next segment ahead: a file of SegmentBytes zeros, synced, under a temporary name. It takes as long as writing that
 // much does, and may run on another goroutine beside any other call. It does nothing if one is ready or being made. An error (a full
-// disk) harms nothing: the log goes on without, and Prepare may be called again.
+// disk) harms nothing: the log goes on without, and Prepare may be called again. ErrLittleSpace says that it was not tried.
 func (l *Log) Prepare() error {
+	if !l.opts.roomToPrepare() {
+		return ErrLittleSpace
+	}
 	seq, ok := l.spare.start()
 	if !ok {
 		return nil
@@ -107,6 +110,15 @@ func (l *Log) Prepare() error {
 		return fmt.Errorf("wal: prepare a segment: %w", err)
 	}
 	return nil
+}
+
+// roomToPrepare says whether KeepFree bytes are left beside one more segment. A file system that does not tell is taken to have room.
+func (o *Options) roomToPrepare() bool {
+	if o.KeepFree == 0 {
+		return true
+	}
+	usage, err := o.FS.GetDiskUsage(o.Dir)
+	return err != nil || usage.TotalBytes == 0 || usage.AvailBytes >= uint64(o.KeepFree+o.SegmentBytes)
 }
 
 // NeedsPrepare reports whether the active segment is at least half full and no next one is ready or being made.

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -230,6 +231,35 @@ func TestPreparedSegmentIsTaken(t *testing.T) {
 	require.EqualValues(t, 4096, l.filled)
 	data, _ := fs.ReadFile("/member/log/0000000000000002.wal")
 	require.Len(t, data, 4096)
+}
+
+// Space that is kept free is not filled with a segment made ahead.
+func TestPrepareKeepsSpaceFree(t *testing.T) {
+	o := testOptions(disk.New())
+	usage := &spaceLeft{FS: o.FS, avail: 1<<20 + uint64(o.SegmentBytes) - 1}
+	o.FS, o.KeepFree = usage, 1<<20
+	l, err := Create(o, Position{}, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, l.Prepare(), ErrLittleSpace)
+	_, temporary, err := listSegments(o.FS, o.Dir)
+	require.NoError(t, err)
+	require.Empty(t, temporary)
+	usage.avail++
+	require.NoError(t, l.Prepare())
+	_, temporary, err = listSegments(o.FS, o.Dir)
+	require.NoError(t, err)
+	require.Len(t, temporary, 1)
+	require.NoError(t, l.Close())
+}
+
+// spaceLeft is a disk that says how much of it is free.
+type spaceLeft struct {
+	vfs.FS
+	avail uint64
+}
+
+func (d *spaceLeft) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: d.avail}, nil
 }
 
 // Prepare runs beside appends on another goroutine; the race detector watches.

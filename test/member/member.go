@@ -92,10 +92,7 @@ func (m *Member) Start() {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
 	defer cancel()
 	err = conn.Invoke(ctx, "/etcdserverpb.KV/Range", &etcdserverpb.RangeRequest{Key: []byte("x")}, &etcdserverpb.RangeResponse{}, grpc.WaitForReady(true))
-	if err != nil {
-		text, _ := os.ReadFile(m.logFile)
-		require.NoError(m.t, err, "the member does not serve; its log:\n%s", text)
-	}
+	require.NoError(m.t, err, "the member does not serve; its log:\n%s", m.Log())
 }
 
 // Dial returns a connection, the caller's to close, that is made again quickly
@@ -120,6 +117,16 @@ func (m *Member) Kill() {
 func (m *Member) Stop() {
 	m.t.Helper()
 	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(m.t, <-m.exited)
-	m.cmd = nil
+	err := <-m.exited
+	m.cmd = nil // before a failure ends the test: there is nothing to kill
+	require.NoError(m.t, err, "the member's log:\n%s", m.Log())
+}
+
+// Log is what all runs of the process have printed so far.
+func (m *Member) Log() string {
+	text, err := os.ReadFile(m.logFile)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
