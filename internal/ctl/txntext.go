@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"etcd.alt/client"
 )
@@ -96,7 +97,7 @@ func splitArguments(line string) ([]string, error) {
 	var args []string
 	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeftFunc(line, unicode.IsSpace) {
 		var arg strings.Builder
-		for line != "" && !unicode.IsSpace(rune(line[0])) {
+		for line != "" && !startsWithSpace(line) {
 			part, rest, err := nextPart(line)
 			if err != nil {
 				return nil, err
@@ -107,6 +108,13 @@ func splitArguments(line string) ([]string, error) {
 		args = append(args, arg.String())
 	}
 	return args, nil
+}
+
+// startsWithSpace looks at a whole character: a byte of one, or of none, may look
+// like white space.
+func startsWithSpace(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsSpace(r)
 }
 
 // nextPart reads what is quoted, or what is not up to a quote or white space.
