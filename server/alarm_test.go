@@ -5,9 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"etcd.alt/api/etcdserverpb"
 )
@@ -20,7 +20,7 @@ func TestAnAlarmIsNotCatching(t *testing.T) {
 	raise := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_NOSPACE}
 	require.Len(t, alarms(t, conn, raise), 1)
 	require.ErrorContains(t, put(t, conn, "k", 1), noSpace)
-	time.Sleep(100 * time.Millisecond)
+	throughTheLog(t, conn)
 	require.Len(t, alarms(t, conn, &etcdserverpb.AlarmRequest{}), 1)
 	raise.Action = etcdserverpb.AlarmRequest_DEACTIVATE
 	require.Len(t, alarms(t, conn, raise), 1)
@@ -56,7 +56,7 @@ func TestADisarmedAlarmStaysDisarmed(t *testing.T) {
 	for range 20 {
 		for _, action := range []etcdserverpb.AlarmRequest_AlarmAction{etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmRequest_DEACTIVATE} {
 			alarms(t, conn, &etcdserverpb.AlarmRequest{Action: action, MemberID: self, Alarm: etcdserverpb.AlarmType_NOSPACE})
-			time.Sleep(20 * time.Millisecond)
+			throughTheLog(t, conn)
 		}
 		if len(alarms(t, conn, &etcdserverpb.AlarmRequest{})) > 0 {
 			again++
@@ -64,4 +64,12 @@ func TestADisarmedAlarmStaysDisarmed(t *testing.T) {
 	}
 	t.Logf("%d refused", refused.Load())
 	require.Zero(t, again, "times of 20 that the alarm came back although the member is not full")
+}
+
+// throughTheLog returns when everything that was proposed before is applied: an
+// alarm that a refused put raises is proposed before the put is answered.
+func throughTheLog(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	none := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_DEACTIVATE, MemberID: 99, Alarm: etcdserverpb.AlarmType_CORRUPT}
+	require.Empty(t, alarms(t, conn, none))
 }
