@@ -369,5 +369,17 @@ func TestInUseIsWhatASweepLeaves(t *testing.T) {
 		}
 		require.NoError(t, records.Close())
 		require.Equal(t, left, inUse)
+		require.Equal(t, revisionsOf(t, s.Records), revisionsOf(t, s.Entries), "an entry goes with its record")
 	}
+}
+
+// revisionsOf lists what a cursor over everything comes by.
+func revisionsOf(t *testing.T, all func(from, to store.Revision) *store.Records) (list []string) {
+	t.Helper()
+	c := all(store.Revision{}, store.Revision{})
+	for c.Next() {
+		list = append(list, fmt.Sprint(c.Revision(), c.Tombstone()))
+	}
+	require.NoError(t, c.Close())
+	return list
 }
