@@ -11,7 +11,7 @@ import (
 // ErrNotFound is returned by Record for a revision that has no record.
 var ErrNotFound = errors.New("store: no record at this revision")
 
-// reader has the methods that a Store and a Snapshot share. They may be called from any goroutine.
+// reader has the methods of a Store that read. They may be called from any goroutine.
 type reader struct {
 	source pebble.Reader
 	alive  func() error
@@ -180,30 +180,6 @@ func (c *SpaceCursor) Key() []byte { return c.iter.Key()[1:] }
 func (r *reader) meta(name string, durable bool) *SpaceCursor {
 	key := appendSpaceKey(nil, spaceMeta, []byte(name))
 	return &SpaceCursor{r.cursor(key, append(key[:len(key):len(key)], 0), durable)}
-}
-
-// Snapshot is the store at one moment, with the same methods to read. It keeps what is deleted later from being given back, so it must
-// be closed, soon.
-type Snapshot struct {
-	reader
-	snapshot *pebble.Snapshot
-}
-
-// Snapshot pins the state of this moment. It contains whole batches only.
-func (s *Store) Snapshot() *Snapshot {
-	if s.alive() != nil {
-		return &Snapshot{reader: reader{alive: s.alive}}
-	}
-	snapshot := s.db.NewSnapshot()
-	return &Snapshot{reader: reader{source: snapshot, alive: s.alive}, snapshot: snapshot}
-}
-
-// Close lets go. All cursors of the snapshot must be closed.
-func (s *Snapshot) Close() error {
-	if s.snapshot == nil || s.alive() != nil {
-		return nil
-	}
-	return s.snapshot.Close()
 }
 
 // ReadRecords reads the records of live versions, whose revisions ascend, and

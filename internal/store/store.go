@@ -18,7 +18,7 @@ var ErrDead = errors.New("store: the engine has failed")
 // ErrNewerFormat is returned (wrapped) by Open for a store that a later version of this program has written.
 var ErrNewerFormat = errors.New("store: written by a later version")
 
-// Store is an open store. Reads and Snapshot may be called from any goroutine; batches, Flush, StartFlush and Checkpoint too, but that
+// Store is an open store. Reads may be called from any goroutine; batches, Flush, StartFlush and Checkpoint too, but that
 // one goroutine applies is what gives Applied its meaning.
 type Store struct {
 	reader
