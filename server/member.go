@@ -137,6 +137,7 @@ func (m *Member) start(ctx context.Context) error {
 		Log:          d.Log,
 		State:        m.counts.Machine(m.machine),
 		Settled:      answers.Flush,
+		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),

@@ -184,6 +184,46 @@ func (n *Node) Tick() { n.raw.Tick() }
 // soon as it knows that it is.
 func (n *Node) Campaign() error { return n.raw.Campaign() }
 
+// Step takes a message from another member, which the Node keeps. What raft does
+// not want (a proposal that finds no leader, a message of somebody who is not a
+// member) is dropped, as a network may drop it. An error means that this member
+// has lost entries of its log and must not go on.
+//
+// The message must have passed the checks for what makes the library panic: a
+// context of a length it does not expect, a type that does not travel.
+func (n *Node) Step(m *raftpb.Message) error {
+	s := n.Status()
+	switch m.GetType() {
+	case raftpb.MsgHeartbeat:
+		// A leader tells of no more than we have acknowledged to it.
+		if m.GetTerm() >= s.Term && m.GetCommit() > n.log.last() {
+			return fmt.Errorf("raft: member %x knows that this one had the entry %d, and the log ends at %d: the log was lost",
+				m.GetFrom(), m.GetCommit(), n.log.last())
+		}
+	case raftpb.MsgReadIndex:
+		// With one voter the library answers before an entry of the leader's own
+		// term is committed. Who has asked asks again.
+		if s.IsLeader && n.appliedTerm != s.Term {
+			return nil
+		}
+	case raftpb.MsgSnap:
+		return nil // nobody sends one yet
+	}
+	_ = n.raw.Step(m) // it reports what it drops
+	return nil
+}
+
+// ReportUnreachable says that messages to a member were lost.
+func (n *Node) ReportUnreachable(id uint64) { n.raw.ReportUnreachable(id) }
+
+// Transfer hands leadership over to a member, if this one leads. While that goes
+// on proposals are dropped; it is given up after an election timeout.
+func (n *Node) Transfer(to uint64) {
+	if n.Status().IsLeader {
+		n.raw.TransferLeader(to)
+	}
+}
+
 // CampaignAlone begins an election if this member is the only voter and does
 // not lead or stand yet: nobody else could.
 func (n *Node) CampaignAlone() error {

@@ -29,12 +29,12 @@ func newCalls() *calls {
 	return c
 }
 
-func (c *calls) add(proposals []proposal, deadline int64) {
+func (c *calls) add(proposals []proposal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range proposals {
 		c.mu.byID[p.id] = p.caller
-		c.mu.queue = append(c.mu.queue, expiry{p.id, deadline})
+		c.mu.queue = append(c.mu.queue, expiry{p.id, p.deadline})
 	}
 }
 

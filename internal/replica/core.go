@@ -48,6 +48,13 @@ type Config struct {
 	Settled func()
 	// Now is the time since some fixed moment.
 	Now func() time.Duration
+	// Send takes messages to other members. It keeps them, and does not block. nil
+	// for a member that will never have another beside it.
+	Send func(messages []*raftpb.Message)
+	// FirstRead is the id after which those of read barriers begin. They must be
+	// unique among all members and all their lives: a late answer to somebody else
+	// would be taken for one's own.
+	FirstRead uint64
 	// RequestTicks is how long a proposal or a read waits for its answer, and
 	// RetryTicks how long a round of read barriers does.
 	RequestTicks, RetryTicks int64
@@ -116,7 +123,8 @@ type Core struct {
 
 	// The rest belongs to the owner.
 	in        batch
-	now       int64 // ticks so far
+	held      []proposal // that nobody has taken: there is no leader, or it is changing
+	now       int64      // ticks so far
 	reads     reads
 	appending int               // append tasks handed over and not back yet
 	applying  int               // apply tasks
@@ -140,6 +148,7 @@ func NewCore(c Config, stages Stages) *Core {
 	}
 	r := &Core{c: c, stages: stages, inbox: newInbox(), calls: newCalls(), serving: make(chan struct{})}
 	r.startedAt = c.Node.Status().Commit
+	r.reads.roundID = c.FirstRead
 	r.publish()
 	return r
 }
@@ -152,7 +161,7 @@ func (r *Core) Propose(id uint64, data []byte, c Caller) error {
 	if r.gap.Load() > maxGap {
 		return errs.TooManyRequests
 	}
-	return r.inbox.propose(proposal{id, data, c})
+	return r.inbox.propose(proposal{id: id, data: data, caller: c}, r.c.RequestTicks)
 }
 
 // maxGap is how far applying may lag behind committing before requests are
@@ -162,6 +171,17 @@ const maxGap = 5000
 // Read asks for a read barrier: when c is told, everything acknowledged to
 // anybody before this call can be read. Kick as for Propose.
 func (r *Core) Read(c Caller) error { return r.inbox.read(c) }
+
+// Receive takes a message from another member, which must have been looked at:
+// see raft.Node.Step. The message is kept. An error means that it was dropped.
+// Kick as for Propose.
+func (r *Core) Receive(m *raftpb.Message) error { return r.inbox.receive(m) }
+
+// ReportUnreachable says that messages to a member were lost.
+func (r *Core) ReportUnreachable(id uint64) { r.inbox.unreachable(id) }
+
+// Transfer begins to hand leadership over to another member, if this one leads.
+func (r *Core) Transfer(to uint64) { r.inbox.transfer(to) }
 
 // Alone says that no barrier is needed at present; see raft.Node.Alone.
 func (r *Core) Alone() bool { return r.alone.Load() }
@@ -235,6 +255,7 @@ func (r *Core) Finish(failed bool) error {
 	}
 	proposals, readers := r.inbox.close(errs.Stopped)
 	// What was taken from the inbox when something failed comes first.
+	// Those that are held are among the calls.
 	for _, p := range append(r.in.proposals, proposals...) {
 		p.caller.Done(nil, errs.Stopped)
 	}
@@ -251,7 +272,7 @@ func (r *Core) Finish(failed bool) error {
 // the disk, those that come gather into a third, and while much waits to be
 // applied they stay in the inbox, which refuses what is too much.
 func (r *Core) wantsProposals() bool {
-	if r.appending >= 2 {
+	if r.appending >= 2 || len(r.held) > 0 {
 		return false
 	}
 	if r.c.Node.LogBytes() > maxLogBytes {
@@ -281,10 +302,28 @@ func (r *Core) step() error {
 			return err
 		}
 	}
+	for _, m := range r.in.messages {
+		if m.GetType() == raftpb.MsgApp && node.LogBytes() > 2*maxLogBytes {
+			continue // applying does not keep up; the leader sends it again
+		}
+		if err := node.Step(m); err != nil {
+			return err
+		}
+	}
+	clear(r.in.messages)
+	for _, id := range r.in.lost {
+		node.ReportUnreachable(id)
+	}
+	if r.in.transfer != 0 {
+		node.Transfer(r.in.transfer)
+	}
 	if r.in.ticks > 0 {
 		r.now++
 		node.Tick()
 		r.calls.expire(r.now)
+		for _, p := range r.inbox.expired(r.now) {
+			p.caller.Done(nil, errs.Timeout)
+		}
 		r.reads.tick(r.now)
 		if err := r.upkeep(); err != nil {
 			return err
@@ -302,23 +341,40 @@ func (r *Core) step() error {
 	return nil
 }
 
-// propose steps the batch of proposals.
+// propose takes the batch of proposals on, and offers it to raft.
 func (r *Core) propose() {
-	r.calls.add(r.in.proposals, r.now+r.c.RequestTicks)
+	r.calls.add(r.in.proposals)
+	r.offer(r.in.proposals)
+}
+
+// offer steps proposals. What nobody takes was never logged: it is held, and
+// offered again until it has waited too long.
+func (r *Core) offer(proposals []proposal) {
 	// The entries are kept by raft, so they are not reused.
-	slab := make([]raftpb.Entry, len(r.in.proposals))
+	slab := make([]raftpb.Entry, len(proposals))
 	entries := make([]*raftpb.Entry, len(slab))
-	for i, p := range r.in.proposals {
+	for i, p := range proposals {
 		slab[i].Data = p.data
 		entries[i] = &slab[i]
 	}
 	if err := r.c.Node.Propose(entries); err != nil {
-		for _, p := range r.in.proposals {
-			if c := r.calls.take(p.id); c != nil {
-				c.Done(nil, errs.ProposalDropped)
-			}
+		r.held = append([]proposal(nil), proposals...)
+	}
+}
+
+// offerHeld offers again what is held and still waited for.
+func (r *Core) offerHeld() {
+	if len(r.held) == 0 || r.c.Node.Status().Leader == 0 {
+		return
+	}
+	held := r.held[:0]
+	for _, p := range r.held {
+		if r.calls.has(p.id) {
+			held = append(held, p)
 		}
-		r.c.Settled()
+	}
+	if r.held = nil; len(held) > 0 {
+		r.offer(held)
 	}
 }
 
@@ -327,10 +383,14 @@ func (r *Core) work() (bool, error) {
 	if err := r.c.Node.CampaignAlone(); err != nil {
 		return false, fmt.Errorf("replica: campaign: %w", err)
 	}
+	r.offerHeld()
 	r.reads.begin(r.c.Node.ReadIndex, r.now, r.c.RetryTicks)
 	out := r.c.Node.Ready()
 	if len(out.Appends)+len(out.Applies)+len(out.Send)+len(out.Reads) == 0 {
 		return false, nil
+	}
+	if len(out.Send) > 0 {
+		r.c.Send(out.Send)
 	}
 	for _, a := range out.Reads {
 		r.reads.answered(a)
@@ -558,6 +618,12 @@ func (r *Core) publish() {
 	old := r.status.Load()
 	if old != nil {
 		s.LeaderChanges = old.LeaderChanges
+	}
+	if old != nil && (old.Leader != s.Leader || old.Term != s.Term) {
+		// Whoever was asked is not the leader any more.
+		if r.reads.retry() {
+			r.inbox.kick()
+		}
 	}
 	if s.Leader != 0 && (old == nil || old.Leader != s.Leader) {
 		s.LeaderChanges++

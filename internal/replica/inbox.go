@@ -1,8 +1,13 @@
 package replica
 
 import (
+	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/internal/raft"
@@ -22,12 +27,19 @@ const (
 	maxQueuedBytes     = 64 << 20
 	maxQueuedProposals = 200_000
 	maxQueuedReads     = 200_000
+	// What other members send may be lost, and is sent again.
+	maxQueuedMessages     = 50_000
+	maxQueuedMessageBytes = 64 << 20
 )
 
+// errInboxFull is the answer to a message for which there is no room.
+var errInboxFull = errors.New("replica: too many messages wait")
+
 type proposal struct {
-	id     uint64
-	data   []byte
-	caller Caller
+	id       uint64
+	data     []byte
+	caller   Caller
+	deadline int64 // tick at which it has waited long enough
 }
 
 // inbox is what waits for the loop. Everything may be put in by anybody; the
@@ -38,7 +50,12 @@ type inbox struct {
 		proposals []proposal
 		bytes     int
 		reads     []Caller
+		messages  []*raftpb.Message
+		size      int      // of messages, in bytes
+		lost      []uint64 // members to whom messages were lost
+		transfer  uint64   // whom to hand leadership to; 0 for nobody
 		ticks     int
+		now       int64 // ticks so far, as of the loop
 		appended  []*raft.Append
 		took      time.Duration // of the last sync of appended
 		applied   []finished
@@ -64,7 +81,8 @@ func (b *inbox) kick() {
 	}
 }
 
-func (b *inbox) propose(p proposal) error {
+// propose queues p; it waits for patience ticks.
+func (b *inbox) propose(p proposal, patience int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mu.err != nil {
@@ -73,6 +91,7 @@ func (b *inbox) propose(p proposal) error {
 	if len(b.mu.proposals) >= maxQueuedProposals || b.mu.bytes+len(p.data) > maxQueuedBytes {
 		return errs.TooManyRequests
 	}
+	p.deadline = b.mu.now + patience
 	b.mu.proposals = append(b.mu.proposals, p)
 	b.mu.bytes += len(p.data)
 	return nil
@@ -89,6 +108,40 @@ func (b *inbox) read(c Caller) error {
 	}
 	b.mu.reads = append(b.mu.reads, c)
 	return nil
+}
+
+// receive queues a message of another member.
+func (b *inbox) receive(m *raftpb.Message) error {
+	size := proto.Size(m)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.err != nil {
+		return b.mu.err
+	}
+	if len(b.mu.messages) >= maxQueuedMessages || b.mu.size+size > maxQueuedMessageBytes {
+		return errInboxFull
+	}
+	b.mu.messages = append(b.mu.messages, m)
+	b.mu.size += size
+	return nil
+}
+
+// unreachable notes that messages to a member were lost.
+func (b *inbox) unreachable(id uint64) {
+	b.mu.Lock()
+	if !slices.Contains(b.mu.lost, id) {
+		b.mu.lost = append(b.mu.lost, id)
+	}
+	b.mu.Unlock()
+	b.kick()
+}
+
+// transfer asks for a hand-over of leadership; the last one asked for counts.
+func (b *inbox) transfer(to uint64) {
+	b.mu.Lock()
+	b.mu.transfer = to
+	b.mu.Unlock()
+	b.kick()
 }
 
 // tick notes that time has passed. Ticks that pile up count as one: a loop that
@@ -125,6 +178,9 @@ func (b *inbox) putApplied(f finished) {
 type batch struct {
 	proposals []proposal
 	reads     []Caller
+	messages  []*raftpb.Message
+	lost      []uint64
+	transfer  uint64
 	ticks     int
 	appended  []*raft.Append
 	took      time.Duration
@@ -133,7 +189,7 @@ type batch struct {
 }
 
 func (b *batch) empty() bool {
-	return b.broken == nil && len(b.proposals)+len(b.reads)+b.ticks+len(b.appended)+len(b.applied) == 0
+	return b.broken == nil && b.transfer == 0 && len(b.proposals)+len(b.reads)+len(b.messages)+len(b.lost)+b.ticks+len(b.appended)+len(b.applied) == 0
 }
 
 // maxBatchBytes bounds the entries proposed, and so written and synced, at
@@ -145,6 +201,7 @@ const maxBatchBytes = 4 << 20
 func (b *inbox) take(in *batch, proposals bool) {
 	clear(in.proposals)
 	clear(in.reads)
+	clear(in.messages)
 	clear(in.appended)
 	clear(in.applied)
 	b.mu.Lock()
@@ -159,9 +216,14 @@ func (b *inbox) take(in *batch, proposals bool) {
 		}
 	}
 	in.reads, b.mu.reads = b.mu.reads, in.reads[:0]
+	in.messages, b.mu.messages = b.mu.messages, in.messages[:0]
+	b.mu.size = 0
+	in.lost, b.mu.lost = b.mu.lost, in.lost[:0]
+	in.transfer, b.mu.transfer = b.mu.transfer, 0
 	in.appended, b.mu.appended = b.mu.appended, in.appended[:0]
 	in.applied, b.mu.applied = b.mu.applied, in.applied[:0]
 	in.ticks, b.mu.ticks = b.mu.ticks, 0
+	b.mu.now += int64(in.ticks)
 	in.took, in.broken = b.mu.took, b.mu.broken
 }
 
@@ -177,6 +239,22 @@ func (b *inbox) takeSome(in *batch) {
 	clear(b.mu.proposals[rest:])
 	b.mu.proposals = b.mu.proposals[:rest]
 	b.mu.bytes -= size
+}
+
+// expired takes out the proposals that have waited until now.
+func (b *inbox) expired(now int64) (late []proposal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for ; n < len(b.mu.proposals) && b.mu.proposals[n].deadline <= now; n++ {
+		b.mu.bytes -= len(b.mu.proposals[n].data)
+	}
+	if n == 0 {
+		return nil
+	}
+	late = slices.Clone(b.mu.proposals[:n])
+	b.mu.proposals = slices.Delete(b.mu.proposals, 0, n)
+	return late
 }
 
 // close refuses everything from now on with err and returns what still waited.

@@ -12,9 +12,9 @@ import (
 //
 // It belongs to the loop.
 type reads struct {
-	waiting []reader // no round yet
-	round   []reader // waiting for the answer to roundID
-	roundID uint64
+	waiting []reader  // no round yet
+	round   []reader  // waiting for the answer to roundID
+	roundID uint64    // of the last round; unique among all members and their lives
 	retryAt int64     // tick at which the round is given up
 	barred  []barrier // waiting for an index to be applied, ascending
 }
@@ -72,12 +72,22 @@ func (r *reads) release(applied uint64) bool {
 	return n > 0
 }
 
+// retry gives up the round on its way, whose answer will not come, and says
+// whether there was one.
+func (r *reads) retry() bool {
+	if len(r.round) == 0 {
+		return false
+	}
+	r.waiting = append(r.round, r.waiting...)
+	r.round = nil
+	return true
+}
+
 // tick gives up a round that was not answered in time, and readers that have
 // waited too long.
 func (r *reads) tick(now int64) {
 	if len(r.round) > 0 && now >= r.retryAt {
-		r.waiting = append(r.round, r.waiting...)
-		r.round = nil
+		r.retry()
 	}
 	n := 0
 	for ; n < len(r.waiting) && r.waiting[n].deadline <= now; n++ {

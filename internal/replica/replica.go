@@ -3,6 +3,8 @@ package replica
 import (
 	"sync"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"etcd.alt/internal/raft"
 )
 
@@ -42,6 +44,15 @@ func (r *Replica) Propose(id uint64, data []byte, c Caller) error {
 
 // Read is Core.Read.
 func (r *Replica) Read(c Caller) error { return r.core.Read(c) }
+
+// Receive is Core.Receive.
+func (r *Replica) Receive(m *raftpb.Message) error { return r.core.Receive(m) }
+
+// ReportUnreachable is Core.ReportUnreachable.
+func (r *Replica) ReportUnreachable(id uint64) { r.core.ReportUnreachable(id) }
+
+// Transfer is Core.Transfer.
+func (r *Replica) Transfer(to uint64) { r.core.Transfer(to) }
 
 // Alone is Core.Alone.
 func (r *Replica) Alone() bool { return r.core.Alone() }
