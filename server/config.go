@@ -32,6 +32,9 @@ type Config struct {
 	InitialCluster           string // "" means <name>=<InitialAdvertisePeerURLs>
 	InitialClusterState      string
 	InitialClusterToken      string
+	StrictReconfigCheck      bool // refuse changes that endanger the quorum
+	PreVote                  bool // ask the others before a term is begun
+	MaxLearners              uint
 
 	HeartbeatInterval time.Duration // one tick
 	ElectionTimeout   time.Duration
@@ -107,6 +110,9 @@ func settings(c *Config) []setting {
 		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,... ; one for now", value: (*text)(&c.InitialCluster)},
 		{section: "Clustering", name: "initial-cluster-state", help: "'new'; ignored once there is data", value: (*text)(&c.InitialClusterState)},
 		{section: "Clustering", name: "initial-cluster-token", help: "salt of the ids of cluster and members", value: (*text)(&c.InitialClusterToken)},
+		{section: "Clustering", name: "strict-reconfig-check", help: "refuse changes of the membership that endanger the quorum", value: (*boolean)(&c.StrictReconfigCheck)},
+		{section: "Clustering", name: "pre-vote", help: "ask the other members before an election is begun, so that one that was cut off disturbs nobody", value: (*boolean)(&c.PreVote)},
+		{section: "Clustering", name: "max-learners", help: "most learners in the cluster; it must be the same on every member", value: (*number)(&c.MaxLearners)},
 		{section: "Clustering", name: "auto-compaction-mode", help: "what --auto-compaction-retention counts: periodic or revision", value: (*text)(&c.AutoCompactionMode)},
 		{section: "Clustering", name: "auto-compaction-retention", help: "history to keep: a duration or a number of hours, or of revisions; 0 keeps all", value: (*text)(&c.AutoCompactionRetention)},
 
@@ -137,7 +143,7 @@ var refused = strings.Fields(`
 	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
-	strict-reconfig-check pre-vote max-learners v2-deprecation
+	v2-deprecation
 	client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
 	auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
 	peer-trusted-ca-file peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
@@ -166,6 +172,9 @@ func Default() *Config {
 		InitialAdvertisePeerURLs: mustURLs("http://localhost:2380"),
 		InitialClusterState:      "new",
 		InitialClusterToken:      "etcd-cluster",
+		StrictReconfigCheck:      true,
+		PreVote:                  true,
+		MaxLearners:              1,
 		HeartbeatInterval:        100 * time.Millisecond,
 		ElectionTimeout:          time.Second,
 		MaxTxnOps:                128,

@@ -112,14 +112,14 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
-	if m.machine, err = machine.New(d.Store, keys, c.quota()); err != nil {
+	if m.machine, err = machine.New(d.Store, keys, c.quota(), int(c.MaxLearners)); err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
 	node, err := raft.New(raft.Config{
 		ID:             d.Identity.MemberID,
 		ElectionTicks:  int(c.ElectionTimeout / c.HeartbeatInterval),
 		HeartbeatTicks: 1,
-		PreVote:        true,
+		PreVote:        c.PreVote,
 		PrevIndex:      d.Recovered.Prev.Index,
 		PrevTerm:       d.Recovered.Prev.Term,
 		Entries:        d.Recovered.Entries,

@@ -122,7 +122,7 @@ func (r *run) start() error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if r.machine, err = machine.New(r.data.Store, keys, 0); err != nil {
+	if r.machine, err = machine.New(r.data.Store, keys, 0, 1); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	node, err := raft.New(raft.Config{
