@@ -263,6 +263,8 @@ func (c *Config) Validate() error {
 		return errors.New("--listen-client-urls is empty")
 	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
+	case c.InitialClusterState == "existing":
+		return errors.New("--initial-cluster-state=existing is not supported by this version: a cluster begins with all its members")
 	case c.CacheBytes < 0:
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
