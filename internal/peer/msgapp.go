@@ -39,7 +39,7 @@ func (p *position) follow(m *raftpb.Message) {
 type msgappEncoder struct{ at position }
 
 func (e *msgappEncoder) append(buf []byte, m *raftpb.Message) ([]byte, error) {
-	if e.at.index != m.GetIndex() || e.at.term != m.GetLogTerm() || m.GetLogTerm() != m.GetTerm() {
+	if m.GetType() != raftpb.MsgApp || e.at.index != m.GetIndex() || e.at.term != m.GetLogTerm() || m.GetLogTerm() != m.GetTerm() {
 		e.at.follow(m)
 		return appendFrame(append(buf, frameMessage), m)
 	}

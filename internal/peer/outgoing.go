@@ -58,28 +58,27 @@ func (o *outgoing) routineWrite(ctx context.Context, head []byte) {
 	}
 	beat := time.NewTicker(o.link.t.timing.heartbeat)
 	defer beat.Stop()
-	o.buf = o.enc.appendHeartbeat(o.buf)
 	var items []item
-	for open := true; open; {
-		if err := o.flush(); err != nil {
-			return
-		}
+	for {
+		left, err := 0, error(nil)
 		select {
 		case <-o.queue.wake:
+			var open bool
 			if items, open = o.queue.take(items); !open {
 				return
 			}
-			left, err := o.write(items)
+			left, err = o.write(items)
 			o.queue.done(items)
-			if err != nil {
-				o.link.lost(left)
-				if o.link.saidLost.now() {
-					o.link.log.Info("lost a stream to a peer", zap.Stringer("stream", o.kind), zap.Error(err))
-				}
-				return
-			}
 		case <-beat.C:
 			o.buf = o.enc.appendHeartbeat(o.buf)
+			err = o.flush()
+		}
+		if err != nil {
+			o.link.lost(left)
+			if o.link.ctx.Err() == nil && o.link.saidLost.now() {
+				o.link.log.Info("lost a stream to a peer", zap.Stringer("stream", o.kind), zap.Error(err))
+			}
+			return
 		}
 	}
 }
