@@ -26,7 +26,23 @@ type Model struct {
 	// Alarms are those that are raised, by member and type.
 	Alarms  map[[2]uint64]bool
 	keys    map[string][]version
-	entries map[uint64]string // what stood where
+	entries []entry           // what stood where, from index 1 on
+	byID    map[uint64]uint64 // the index of each request
+}
+
+// entry is what stood at an index, and what became of it.
+type entry struct {
+	term uint64
+	kind raftpb.EntryType
+	data string
+	// revision is the keyspace's after it.
+	revision int64
+	// compaction says that it was one that was carried out.
+	compaction bool
+}
+
+func (e *entry) is(o *raftpb.Entry) bool {
+	return e.term == o.GetTerm() && e.kind == o.GetType() && e.data == string(o.GetData())
 }
 
 // version is a version of a key; its place among the changes of its revision
@@ -38,37 +54,65 @@ type version struct {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, keys: map[string][]version{}, entries: map[uint64]string{}}
+	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
 func (m *Model) Apply(entries []*raftpb.Entry) error {
 	for _, e := range entries {
 		i := e.GetIndex()
-		content := fmt.Sprintf("%d %v %x", e.GetTerm(), e.GetType(), e.GetData())
-		if old, ok := m.entries[i]; ok {
-			if old != content {
-				return fmt.Errorf("entry %d was %s and is %s", i, old, content)
+		if i <= m.Index {
+			if err := m.Holds(e); err != nil {
+				return err
 			}
 			continue
 		}
 		if i != m.Index+1 {
 			return fmt.Errorf("entry %d follows entry %d", i, m.Index)
 		}
-		m.entries[i], m.Index = content, i
+		m.Index = i
+		before := m.Compacted
 		if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
 			if err := m.request(e.GetData()); err != nil {
 				return err
 			}
 		}
+		m.entries = append(m.entries, entry{e.GetTerm(), e.GetType(), string(e.GetData()), m.Revision, m.Compacted != before})
 	}
 	return nil
+}
+
+// Holds says whether an entry is what was applied at its index. One above all
+// that was applied may be anything.
+func (m *Model) Holds(e *raftpb.Entry) error {
+	i := e.GetIndex()
+	if i > m.Index {
+		return nil
+	}
+	if was := &m.entries[i-1]; !was.is(e) {
+		return fmt.Errorf("entry %d was %d %v %x and is %d %v %x", i, was.term, was.kind, was.data, e.GetTerm(), e.GetType(), e.GetData())
+	}
+	return nil
+}
+
+// RevisionAt is the keyspace's revision after the entry at an index that was
+// applied.
+func (m *Model) RevisionAt(index uint64) int64 {
+	if index == 0 {
+		return 1
+	}
+	return m.entries[index-1].revision
 }
 
 func (m *Model) request(data []byte) error {
 	r := &etcdserverpb.InternalRaftRequest{}
 	if err := r.UnmarshalVT(data); err != nil {
 		return err
+	}
+	if id := r.Header.GetID(); m.byID[id] != 0 {
+		return fmt.Errorf("request %d stands at entry %d and at %d", id, m.byID[id], m.Index)
+	} else {
+		m.byID[id] = m.Index
 	}
 	t := txn{m: m}
 	switch {

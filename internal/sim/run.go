@@ -6,23 +6,17 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/api/errs"
-	"etcd.alt/api/etcdserverpb"
-	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
-	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
-	"etcd.alt/internal/store"
-	"etcd.alt/internal/wal"
 )
 
 // Outcome is what a Run has to show.
@@ -63,10 +57,9 @@ type run struct {
 	hash  io.Writer
 	out   Outcome
 
-	data    *datadir.Data
-	machine *machine.Machine
-	core    *replica.Core
-	dead    bool // the member has stopped by itself and waits for the power cut
+	*rooms
+	core *replica.Core
+	dead bool // the member has stopped by itself and waits for the power cut
 
 	now          time.Duration
 	handed       []*raft.Append
@@ -109,39 +102,21 @@ func (r *run) all(steps int) error {
 func (r *run) start() error {
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}, Name: "sim"}
 	var err error
-	r.data, err = datadir.Open(datadir.Options{
-		FS: r.disk, Path: "data", Log: "data/log",
-		Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: func(err error) { r.err = err }},
-		WAL:     wal.Options{SegmentBytes: 16 << 10, Salt: 1},
-		Members: []member.Member{self}, Self: self.ID,
-	})
+	r.rooms, err = opening{
+		fs: r.disk, members: []member.Member{self}, self: self.ID,
+		fatal: func(err error) { r.err = err },
+	}.open()
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	keys, err := mvcc.Load(r.data.Store, r.data.Applied.Revision, 1<<10)
-	if err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	if r.machine, err = machine.New(r.data.Store, keys, 0, 1); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	node, err := raft.New(raft.Config{
-		ID: r.data.Identity.MemberID, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true,
-		PrevIndex: r.data.Recovered.Prev.Index, PrevTerm: r.data.Recovered.Prev.Term,
-		Entries: r.data.Recovered.Entries, HardState: r.data.Recovered.HardState,
-		Applied: r.data.Applied.Index, ConfState: r.data.Applied.ConfState,
-	})
-	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		return err
 	}
 	r.handed, r.entries, r.dead = nil, nil, false
 	r.core = replica.NewCore(replica.Config{
-		Node: node, Log: r.data.Log, State: (*state)(r),
+		Node: r.node, Log: r.data.Log, State: (*state)(r),
 		Settled:      func() {},
 		Now:          func() time.Duration { return r.now },
 		RequestTicks: 70, RetryTicks: 5,
 	}, (*stages)(r))
-	r.say("start: durable %d, log %d", r.data.Applied.Index, r.data.Recovered.Prev.Index+uint64(len(r.data.Recovered.Entries)))
+	r.say("start: durable %d, log %d", r.data.Applied.Index, r.last())
 	for i := 0; ; i++ {
 		if err := r.turn(); err != nil {
 			return err
@@ -162,76 +137,10 @@ func (r *run) start() error {
 // revision.
 func (r *run) verify() error {
 	view := r.machine.View()
-	if view.Applied != r.model.Index || view.Keys.Revision != r.model.Revision {
-		return fmt.Errorf("the member is at entry %d and revision %d, the model at %d and %d", view.Applied, view.Keys.Revision, r.model.Index, r.model.Revision)
-	}
 	if view.Keys.Revision < r.acknowledged {
 		return fmt.Errorf("revision %d was acknowledged and the member is at %d", r.acknowledged, view.Keys.Revision)
 	}
-	if view.Keys.Compacted != r.model.Compacted {
-		return fmt.Errorf("the member is compacted at %d, the model at %d", view.Keys.Compacted, r.model.Compacted)
-	}
-	if got, want := view.Keys.InUse, r.model.InUse(); got != want {
-		return fmt.Errorf("%d bytes are in use, and must be %d", got, want)
-	}
-	raised := map[[2]uint64]bool{}
-	for _, a := range view.Members.Alarms {
-		raised[[2]uint64{a.MemberID, uint64(a.Type)}] = true
-	}
-	if !maps.Equal(raised, r.model.Alarms) {
-		return fmt.Errorf("the alarms are %v, and must be %v", raised, r.model.Alarms)
-	}
-	if c := r.model.Compacted; c > 1 {
-		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
-			return fmt.Errorf("a read below the compaction at %d: %v", c, err)
-		}
-	}
-	for rev := max(1, r.model.Compacted); rev <= r.model.Revision; rev += 1 + r.model.Revision/20 {
-		if err := r.verifyAt(view.Keys, rev); err != nil {
-			return err
-		}
-		if err := r.verifyHash(view.Keys, rev); err != nil {
-			return err
-		}
-	}
-	return r.verifyAt(view.Keys, r.model.Revision)
-}
-
-// verifyHash holds the member's hash against the model's.
-func (r *run) verifyHash(view *mvcc.View, rev int64) error {
-	h, err := view.Hash(rev)
-	if err != nil {
-		return fmt.Errorf("hash at revision %d: %w", rev, err)
-	}
-	under := r.model.Compacted
-	if rev == under && h.Compacted != under {
-		under = r.model.Before // the hash that the compaction has left behind
-	}
-	if want := r.model.Hash(under, rev); h.Hash != want || h.Compacted != under {
-		return fmt.Errorf("the hash at revision %d, compacted at %d, is %d and must be %d, compacted at %d", rev, h.Compacted, h.Hash, want, under)
-	}
-	return nil
-}
-
-func (r *run) verifyAt(view *mvcc.View, rev int64) error {
-	got, err := view.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: rev})
-	if err != nil {
-		return err
-	}
-	want := r.model.At(rev)
-	if len(got.KVs) != len(want) || got.Count != int64(len(want)) {
-		return fmt.Errorf("at revision %d the member has %d keys and counts %d, the model has %d", rev, len(got.KVs), got.Count, len(want))
-	}
-	for i, kv := range want {
-		b, err := kv.MarshalVT()
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(b, got.KVs[i]) {
-			return fmt.Errorf("at revision %d the member has %x, the model %x (%v)", rev, got.KVs[i], b, kv)
-		}
-	}
-	return nil
+	return verify(view, r.model)
 }
 
 // step draws one step.
@@ -316,7 +225,7 @@ func (r *run) stop() error {
 	if r.open != 0 {
 		return fmt.Errorf("%d callers were never told", r.open)
 	}
-	return errors.Join(r.data.Store.Close(), r.data.Unlock())
+	return r.close()
 }
 
 // propose offers a request.
@@ -389,10 +298,10 @@ func (q *query) Done(_ any, err error) {
 		q.err = fmt.Errorf("a read sees revision %d, after revision %d was acknowledged", view.Revision, q.atLeast)
 		return
 	}
-	if err := q.verifyAt(view, view.Revision); err != nil {
+	if err := verifyAt(view, q.model, view.Revision); err != nil {
 		q.err = fmt.Errorf("a read: %w", err)
 	}
-	if err := q.verifyHash(view, view.Revision); err != nil {
+	if err := verifyHash(view, q.model, view.Revision); err != nil {
 		q.err = fmt.Errorf("a read: %w", err)
 	}
 	q.say("read at revision %d", view.Revision)

@@ -1,0 +1,89 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/member"
+	"etcd.alt/internal/mvcc"
+	"etcd.alt/internal/raft"
+	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/store"
+	"etcd.alt/internal/wal"
+)
+
+// Where a member's files lie on its disk.
+const (
+	dataDir = "data"
+	logDir  = "data/log"
+)
+
+// rooms are the production rooms of one life of a member, opened over a disk in
+// memory as server opens them over a real one.
+type rooms struct {
+	data    *datadir.Data
+	machine *machine.Machine
+	node    *raft.Node
+}
+
+// opening says what rooms are opened over.
+type opening struct {
+	fs      *disk.FS
+	members []member.Member
+	self    uint64
+	// fatal hears that the storage engine has failed.
+	fatal func(error)
+	// sync runs each sync of the log.
+	sync func(sync func() error) error
+}
+
+// segmentBytes is the size of a segment of the log: small, so that segments end
+// and are given back within a seed.
+const segmentBytes = 16 << 10
+
+// open opens the rooms; of a start that fails nothing stays open.
+func (o opening) open() (*rooms, error) {
+	data, err := datadir.Open(datadir.Options{
+		FS: o.fs, Path: dataDir, Log: logDir,
+		Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
+		WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
+		Members: o.members, Self: o.self,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	r := &rooms{data: data}
+	if err := r.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start: %w", err), data.Log.Close(), r.close())
+	}
+	return r, nil
+}
+
+// load builds the state and the consensus from what is on disk.
+func (r *rooms) load() error {
+	d := r.data
+	keys, err := mvcc.Load(d.Store, d.Applied.Revision, 1<<10)
+	if err != nil {
+		return err
+	}
+	if r.machine, err = machine.New(d.Store, keys, 0, 1); err != nil {
+		return err
+	}
+	r.node, err = raft.New(raft.Config{
+		ID: d.Identity.MemberID, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true,
+		PrevIndex: d.Recovered.Prev.Index, PrevTerm: d.Recovered.Prev.Term,
+		Entries: d.Recovered.Entries, HardState: d.Recovered.HardState,
+		Applied: d.Applied.Index, ConfState: d.Applied.ConfState,
+	})
+	return err
+}
+
+// last is the last entry that the log was found with.
+func (r *rooms) last() uint64 {
+	return r.data.Recovered.Prev.Index + uint64(len(r.data.Recovered.Entries))
+}
+
+// close closes the store and unlocks the directory; the log is the core's.
+func (r *rooms) close() error { return errors.Join(r.data.Store.Close(), r.data.Unlock()) }
