@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -131,7 +132,7 @@ func introduce(t testing.TB, nodes ...*node) {
 	for _, a := range nodes {
 		for _, b := range nodes {
 			if a != b {
-				soon(t, func() bool { return a.streamsTo(b.id) == 2 }, "%d has no streams to %d", a.id, b.id)
+				soon(t, func() bool { return a.streamsTo(b.id) == 2 && !a.ActiveSince(b.id).IsZero() }, "%d has no streams to %d", a.id, b.id)
 			}
 		}
 	}
@@ -423,8 +424,6 @@ func TestANewStreamReplacesTheOld(t *testing.T) {
 func TestAMessageThatIsRefusedEndsItsStream(t *testing.T) {
 	a, b := start(t, 1, listen(t, "127.0.0.1:0")), start(t, 2, listen(t, "127.0.0.1:0"))
 	introduce(t, a, b)
-	lost := b.Stats().Peers[1].Disconnects
-	_ = lost
 	bad := beat(1, 2, 0)
 	bad.Context = []byte("short")
 	old := a.link(2).out[streamMessage].Load()
@@ -476,6 +475,39 @@ func TestCloseLeavesNothing(t *testing.T) {
 	nodes[0].Send([]*raftpb.Message{beat(1, 2, 0)})
 	require.NoError(t, nodes[0].Add(7, []string{"http://127.0.0.1:1"}))
 	soon(t, func() bool { n, _ := goroutines(); return n <= before })
+}
+
+func TestOverTLS(t *testing.T) {
+	nodes := make([]*node, 2)
+	for i := range nodes {
+		// The front has the certificate; the node behind it is called directly.
+		var handler http.Handler
+		ready := make(chan struct{})
+		front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			<-ready
+			handler.ServeHTTP(w, r)
+		}))
+		front.EnableHTTP2 = true
+		front.StartTLS()
+		t.Cleanup(front.Close)
+		trusted := front.Client().Transport.(*http.Transport).TLSClientConfig
+		n := start(t, uint64(i+1), listen(t, "127.0.0.1:0"), func(_ *node, c *Config) {
+			c.PeerURLs = []string{front.URL}
+			c.TLS = trusted
+		})
+		handler, n.url = n.Handler(), front.URL
+		close(ready)
+		t.Cleanup(n.Close) // before the front, which waits for its connections
+		nodes[i] = n
+	}
+	introduce(t, nodes...)
+	nodes[0].Send([]*raftpb.Message{appOf(1, 2, 3, 9, 100, 10000), beat(1, 2, 1)})
+	soon(t, func() bool { return nodes[1].got.Load() == 2 })
+	nodes[0].Remove(2)
+	soon(t, func() bool { return nodes[1].ActiveSince(1).IsZero() })
+	require.NoError(t, nodes[1].AddRemote(5, []string{strings.Replace(nodes[0].url, "https", "http", 1)}))
+	nodes[1].Send([]*raftpb.Message{beat(2, 5, 1)})
+	soon(t, func() bool { return nodes[1].lostTo[5].Load() == 1 }, "it does not speak without")
 }
 
 func TestConfigIsChecked(t *testing.T) {
