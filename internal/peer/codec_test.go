@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -45,8 +46,7 @@ func equal(t *testing.T, want, got []*raftpb.Message) {
 func TestMsgAppKeepsItsPlace(t *testing.T) {
 	reject := appOf(1, 2, 5, 90, 2, 3)
 	reject.LogTerm = proto.Uint64(4) // the entry before is of another term
-	var all []*raftpb.Message
-	for _, m := range []*raftpb.Message{
+	all := []*raftpb.Message{
 		appOf(1, 2, 3, 10, 0, 0),   // says where the log ends
 		appOf(1, 2, 3, 10, 3, 100), // follows
 		appOf(1, 2, 3, 13, 0, 0),   // follows, only moves the commit
@@ -56,8 +56,6 @@ func TestMsgAppKeepsItsPlace(t *testing.T) {
 		appOf(1, 2, 5, 14, 1, 5),   // another term
 		reject,
 		appOf(1, 2, 5, 92, 1, 100000),
-	} {
-		all = append(all, m)
 	}
 	var buf []byte
 	kinds := []byte{}
@@ -217,6 +215,22 @@ func TestLengthsHaveLimits(t *testing.T) {
 		_, _, err = (&messageDecoder{r: bufio.NewReader(bytes.NewReader(cut))}).decode()
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	}
+}
+
+// Bytes that would become fifty times as many in memory are not decoded.
+func TestManySmallPartsAreRefused(t *testing.T) {
+	entries := bytes.Repeat([]byte{0x3a, 0}, maxEntries+2)
+	_, err := parse(entries)
+	require.ErrorContains(t, err, "more than 1048576 entries")
+	nested := protowire.AppendBytes([]byte{0x72}, bytes.Repeat([]byte{0x72, 0}, 1<<20))
+	_, err = parse(nested)
+	require.ErrorContains(t, err, "has responses")
+	_, err = parse(append(entries[:2<<20:2<<20], 0x3a))
+	require.Error(t, err)
+	big := appOf(1, 2, 3, 4, 2, 1<<20)
+	m, err := parse(marshal(t, big))
+	require.NoError(t, err)
+	require.True(t, proto.Equal(big, m))
 }
 
 func TestOlderHeartbeatsAreKnown(t *testing.T) {

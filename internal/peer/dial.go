@@ -33,7 +33,9 @@ func (d dialer) client(read, write time.Duration) *http.Client {
 		IdleConnTimeout:     30 * time.Second,
 		ReadBufferSize:      eager,
 		WriteBufferSize:     eager,
-		Protocols:           new(http.Protocols),
+
+		MaxResponseHeaderBytes: eager,
+		Protocols:              new(http.Protocols),
 	}
 	tr.Protocols.SetHTTP1(true)
 	if d.tls != nil {

@@ -2,11 +2,13 @@ package peer
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -85,8 +87,42 @@ func appendFrame(buf []byte, m *raftpb.Message) ([]byte, error) {
 	return buf, nil
 }
 
+// large is the size from which on a message's parts are counted before it is
+// decoded.
+const large = 1 << 20
+
+// plausible refuses a large message of many small parts: decoded, each would
+// take fifty times its bytes.
+func plausible(b []byte) error {
+	for fields, rest := 0, b; len(rest) > 0; fields++ {
+		number, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		k := protowire.ConsumeFieldValue(number, kind, rest[n:])
+		switch {
+		case k < 0:
+			return protowire.ParseError(k)
+		case fields > maxEntries:
+			return fmt.Errorf("more than %d entries", maxEntries)
+		case number == responsesField:
+			return errors.New("has responses, which are for a member's own storage")
+		}
+		rest = rest[n+k:]
+	}
+	return nil
+}
+
+// responsesField is the number of Message.responses, which are messages again.
+const responsesField = 14
+
 // parse decodes a message; it keeps nothing of b.
 func parse(b []byte) (*raftpb.Message, error) {
+	if len(b) > large {
+		if err := plausible(b); err != nil {
+			return nil, fmt.Errorf("peer: decode a message: %w", err)
+		}
+	}
 	m := &raftpb.Message{}
 	if err := proto.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("peer: decode a message: %w", err)

@@ -202,7 +202,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		o.close()
 		return
 	}
-	o.routineWrite(l.ctx, head(w.Header()))
+	o.routineWrite(head(w.Header()))
 	l.detach(k, o)
 }
 
@@ -283,8 +283,9 @@ type patient struct {
 	control *http.ResponseController
 	stop    func() bool
 
-	mu    sync.Mutex
-	ended bool
+	mu     sync.Mutex
+	ended  bool // no more reads
+	closed bool // the request is over
 }
 
 func newPatient(t *Transport, l *link, w http.ResponseWriter, body io.Reader) *patient {
@@ -302,13 +303,16 @@ func (p *patient) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	_ = p.control.SetReadDeadline(time.Now())
+	if !p.closed {
+		_ = p.control.SetReadDeadline(time.Now())
+	}
 }
 
 func (p *patient) close() {
 	p.stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	if !p.ended {
 		_ = p.control.SetReadDeadline(time.Now().Add(p.t.timing.post))
 	}

@@ -1,7 +1,7 @@
 package peer
 
 import (
-	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,13 +26,17 @@ type outgoing struct {
 	link  *link
 	kind  kind
 	conn  *impatient
+	end   net.Conn // what is closed: not TLS, which would say goodbye first
 	enc   encoder
 	queue *queue
 	buf   []byte // room for the head of a chunk, then what is in it
 }
 
 func newOutgoing(l *link, k kind, conn net.Conn) *outgoing {
-	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, queue: newQueue(streamMessages, streamBytes)}
+	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, end: conn, queue: newQueue(streamMessages, streamBytes)}
+	if c, ok := conn.(*tls.Conn); ok {
+		o.end = c.NetConn()
+	}
 	if k == streamMsgApp {
 		o.enc = &msgappEncoder{}
 	} else {
@@ -45,14 +49,13 @@ func newOutgoing(l *link, k kind, conn net.Conn) *outgoing {
 // close ends the stream from any goroutine: routineWrite returns.
 func (o *outgoing) close() {
 	o.link.lost(len(o.queue.close()))
-	_ = o.conn.Close()
+	_ = o.end.Close()
 }
 
 // routineWrite writes the head of the response, and then messages until the
 // stream is closed, or lost.
-func (o *outgoing) routineWrite(ctx context.Context, head []byte) {
+func (o *outgoing) routineWrite(head []byte) {
 	defer o.close()
-	defer context.AfterFunc(ctx, o.close)()
 	if _, err := o.conn.Write(head); err != nil {
 		return
 	}

@@ -56,7 +56,7 @@ func newTransport(cfg Config, timing timing) (*Transport, error) {
 	t.streams = dial.client(timing.idle, timing.idle)
 	t.posts = dial.client(0, timing.post)
 	t.bulk = dial.client(0, timing.bulk)
-	t.bulk.Transport.(*http.Transport).DisableKeepAlives = true
+	t.bulk.Transport.(*http.Transport).MaxIdleConnsPerHost = -1 // each post has a connection of its own
 	return t, nil
 }
 
