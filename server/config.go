@@ -212,6 +212,12 @@ func Default() *Config {
 	}
 }
 
+// Where a member without data comes from.
+const (
+	stateNew      = "new"
+	stateExisting = "existing"
+)
+
 // quota is how many bytes of live history are allowed; 0 for any number.
 func (c *Config) quota() machine.Quota {
 	switch {
@@ -261,10 +267,8 @@ func (c *Config) Validate() error {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set")
 	case len(c.ListenClientURLs) == 0:
 		return errors.New("--listen-client-urls is empty")
-	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
+	case c.InitialClusterState != stateNew && c.InitialClusterState != stateExisting:
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
-	case c.InitialClusterState == "existing":
-		return errors.New("--initial-cluster-state=existing is not supported by this version: a cluster begins with all its members")
 	case c.CacheBytes < 0:
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:

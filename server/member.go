@@ -522,11 +522,8 @@ func (m *Member) plan(path string) space.Plan {
 // openState opens the data directory, and makes it if there is none.
 func (m *Member) openState(ctx context.Context) error {
 	c := m.config
-	members, self, err := c.initialMembers()
-	if err != nil {
-		return err
-	}
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
+	var err error
 	m.state, err = state.Open(state.Options{
 		Data: datadir.Options{
 			FS:   m.fs,
@@ -546,8 +543,7 @@ func (m *Member) openState(ctx context.Context) error {
 				SegmentBytes: log.Segment,
 				KeepFree:     log.Low,
 			},
-			Members: members,
-			Self:    self.ID,
+			Begin: func() (datadir.Beginning, error) { return m.begin(ctx) },
 			Locked: func() {
 				m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
 				m.space.Look(0)
@@ -567,6 +563,17 @@ func (m *Member) openState(ctx context.Context) error {
 			zap.String("file", cut.File), zap.Int64("offset", cut.Offset), zap.Int64("bytes", cut.Bytes))
 	}
 	return nil
+}
+
+// begin says what a member without data begins with: a new cluster, or one that
+// it asks about who is in it.
+func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
+	c := m.config
+	members, self, err := c.initialMembers()
+	if err != nil || c.InitialClusterState == stateNew {
+		return datadir.Beginning{Self: self.ID, Members: members}, err
+	}
+	return m.join(ctx, members, self)
 }
 
 // roomForSnapshot says whether there is room for a snapshot of so many bytes.

@@ -49,9 +49,9 @@ func (o opening) open() (*rooms, error) {
 	st, err := state.Open(state.Options{
 		Data: datadir.Options{
 			FS: o.fs, Path: dataDir, Log: logDir,
-			Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
-			WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
-			Members: o.members, Self: o.self,
+			Store:      store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
+			WAL:        wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
+			Begin:      datadir.NewCluster(o.self, o.members),
 			Background: func(do func()) { do() },
 		},
 		CacheBytes: 1 << 10, MaxLearners: 1,
