@@ -272,3 +272,39 @@ func TestMembersComeAndGo(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.Members, 2)
 }
+
+// What is left of a cluster goes on alone.
+func TestForceNewCluster(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	_, err := call[etcdserverpb.PutResponse](t, dial(t, members[0]), "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Value: []byte("v")})
+	require.NoError(t, err)
+	last := members[2]
+	require.Eventually(t, func() bool { return last.state.View().Keys.Revision == 2 }, 10*time.Second, 10*time.Millisecond)
+	for _, m := range members {
+		require.NoError(t, m.Close())
+	}
+	c := *configs[2]
+	c.ForceNewCluster = true
+	m := start(t, &c)
+	conn := dial(t, m)
+	got, err := call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k")})
+	require.NoError(t, err)
+	require.Len(t, got.Kvs, 1)
+	list, err := call[etcdserverpb.MemberListResponse](t, conn, "Cluster/MemberList", &etcdserverpb.MemberListRequest{Linearizable: true})
+	require.NoError(t, err)
+	require.Len(t, list.Members, 1)
+	require.Equal(t, "infra3", list.Members[0].Name)
+	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k2")})
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+
+	// Once is enough, and once more does no harm.
+	for _, again := range []*Config{configs[2], &c} {
+		m = start(t, again)
+		got, err = call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k2")})
+		require.NoError(t, err)
+		require.Len(t, got.Kvs, 1)
+		require.NoError(t, m.Close())
+	}
+}

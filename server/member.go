@@ -562,6 +562,17 @@ func (m *Member) openState(ctx context.Context) error {
 		m.logger.Info("cut the torn end of the log: it was being written when the member stopped",
 			zap.String("file", cut.File), zap.Int64("offset", cut.Offset), zap.Int64("bytes", cut.Bytes))
 	}
+	if !c.ForceNewCluster {
+		return nil
+	}
+	gone, err := m.state.ForceNewCluster()
+	if err != nil {
+		return fmt.Errorf("--force-new-cluster: %w", errors.Join(err, m.state.Data.Log.Close()))
+	}
+	for _, one := range gone {
+		m.logger.Warn("--force-new-cluster: a member was removed; it must not come back with its data",
+			zap.String("member-id", fmt.Sprintf("%x", one.ID)), zap.String("name", one.Name), zap.Strings("peer-urls", one.PeerURLs))
+	}
 	return nil
 }
 
