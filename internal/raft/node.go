@@ -209,6 +209,9 @@ func (n *Node) Step(m *raftpb.Message) error {
 	case raftpb.MsgSnap:
 		return nil // nobody sends one yet
 	}
+	if plantOldTerm && m.GetTerm() > 0 {
+		m.Term = proto.Uint64(max(m.GetTerm(), s.Term))
+	}
 	_ = n.raw.Step(m) // it reports what it drops
 	return nil
 }
@@ -248,7 +251,7 @@ func (n *Node) Propose(entries []*raftpb.Entry) error {
 // entry of its own term. The caller asks again later, under a fresh id.
 func (n *Node) ReadIndex(id uint64) bool {
 	s := n.Status()
-	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term) {
+	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term && !plantOwnTerm) {
 		return false
 	}
 	n.raw.ReadIndex(binary.BigEndian.AppendUint64(make([]byte, 0, 8), id))
@@ -264,7 +267,7 @@ func (n *Node) Alone() bool {
 		return false
 	}
 	s := n.Status()
-	return s.IsLeader && n.appliedTerm == s.Term
+	return s.IsLeader && (n.appliedTerm == s.Term || plantOwnTerm)
 }
 
 // SoleVoter says that this member alone is the quorum. It may then campaign at

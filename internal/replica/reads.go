@@ -41,7 +41,9 @@ func (r *reads) begin(ask func(id uint64) bool, now, retry int64) {
 	if len(r.waiting) == 0 || len(r.round) > 0 {
 		return
 	}
-	r.roundID++
+	if r.roundID++; plantReadID {
+		r.roundID = r.roundID>>32<<32 + 1
+	}
 	if ask(r.roundID) {
 		r.round, r.waiting = r.waiting, nil
 		r.retryAt = now + retry

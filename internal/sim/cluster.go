@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ type Cluster struct {
 func RunCluster(seed uint64, trace io.Writer) (out Tally, err error) {
 	fromSeed(seed, func() {
 		c := newCluster(seed, trace)
-		err = c.run()
+		err = unlessPanic(c.run)
 		c.out.Time, c.out.Members, c.out.Operations, c.out.Entries = c.clock.now, len(c.hosts), len(c.history), int(c.model.Index)
 		c.out.Trace = c.hash.Sum64()
 		out = c.out
@@ -100,6 +101,17 @@ func RunCluster(seed uint64, trace io.Writer) (out Tally, err error) {
 		}
 	})
 	return out, err
+}
+
+// unlessPanic makes an error of a panic: the consensus library panics where its
+// own invariants do not hold, and the seed must be told.
+func unlessPanic(run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return run()
 }
 
 // randomness is held by the run that has crypto/rand.Reader.

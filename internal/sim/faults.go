@@ -30,6 +30,7 @@ var faults = []fault{
 	{"partition", 6, (*Cluster).partition},
 	{"one-way cut", 8, (*Cluster).oneWay},
 	{"foul network", 10, (*Cluster).foulNetwork},
+	{"distance", 8, (*Cluster).distance},
 	{"slow disk", 9, (*Cluster).slowDisk},
 	{"failing sync", 5, (*Cluster).failingSync},
 	{"full disk", 5, (*Cluster).fullDisk},
@@ -185,6 +186,12 @@ func (c *Cluster) oneWay(h *host) (func(), bool) {
 func (c *Cluster) foulNetwork(*host) (func(), bool) {
 	c.network.foul++
 	return func() { c.network.foul-- }, true
+}
+
+// distance puts a host far away from the others.
+func (c *Cluster) distance(h *host) (func(), bool) {
+	h.far++
+	return func() { h.far-- }, true
 }
 
 // slowDisk has syncs of the log take up to seconds.

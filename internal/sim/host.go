@@ -42,6 +42,7 @@ type host struct {
 	writing []*raft.Append // what it works on
 	entries []*raft.Apply  // for the apply stage
 
+	far     int         // how many faults have put it far away
 	slow    int         // how many faults make its disk slow
 	damaged string      // the fault that its disk has, which may end the member
 	reads   readFailure // of a start
