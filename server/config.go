@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/machine"
+	"etcd.alt/internal/member"
 )
 
 // Config is what a member is started with. Default gives its defaults and Parse
@@ -32,6 +35,9 @@ type Config struct {
 	InitialCluster           string // "" means <name>=<InitialAdvertisePeerURLs>
 	InitialClusterState      string
 	InitialClusterToken      string
+	StrictReconfigCheck      bool // refuse changes that endanger the quorum
+	PreVote                  bool // ask the others before a term is begun
+	MaxLearners              uint
 
 	HeartbeatInterval time.Duration // one tick
 	ElectionTimeout   time.Duration
@@ -59,6 +65,13 @@ type Config struct {
 	ClientTrustedCAFile string // what clients' certificates must be signed by
 	ClientCertAuth      bool
 	TLSProtocol         cert.Protocol
+
+	PeerCertFile       string // the pair that is shown to other members
+	PeerKeyFile        string
+	PeerClientCertFile string // the pair to dial with, where that is another
+	PeerClientKeyFile  string
+	PeerTrustedCAFile  string // what other members' certificates must be signed by
+	PeerClientCertAuth bool
 
 	Metrics string // "basic", or "extensive": with the durations of calls
 
@@ -89,7 +102,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "data-dir", help: "directory of the member's data; empty means <name>.etcd", value: (*text)(&c.DataDir)},
 		{section: "Member", name: "wal-dir", help: "directory of the log, where it is to lie on a disk of its own", value: (*text)(&c.WALDir)},
 		{section: "Member", name: "listen-client-urls", help: "URLs to serve clients on", value: (*urls)(&c.ListenClientURLs)},
-		{section: "Member", name: "listen-peer-urls", help: "URLs to serve other members on (unused while a member stands alone)", value: (*urls)(&c.ListenPeerURLs)},
+		{section: "Member", name: "listen-peer-urls", help: "URLs to serve other members on", value: (*urls)(&c.ListenPeerURLs)},
 		{section: "Member", name: "heartbeat-interval", help: "milliseconds between heartbeats; one tick of the logical clock", value: (*millis)(&c.HeartbeatInterval)},
 		{section: "Member", name: "election-timeout", help: "milliseconds without a leader after which an election begins", value: (*millis)(&c.ElectionTimeout)},
 		{section: "Member", name: "max-txn-ops", help: "most operations in each list of a transaction", value: (*number)(&c.MaxTxnOps)},
@@ -104,9 +117,12 @@ func settings(c *Config) []setting {
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
 		{section: "Clustering", name: "initial-advertise-peer-urls", help: "peer URLs made known to the cluster; they make the member's id", value: (*urls)(&c.InitialAdvertisePeerURLs)},
-		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,... ; one for now", value: (*text)(&c.InitialCluster)},
-		{section: "Clustering", name: "initial-cluster-state", help: "'new'; ignored once there is data", value: (*text)(&c.InitialClusterState)},
+		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,...", value: (*text)(&c.InitialCluster)},
+		{section: "Clustering", name: "initial-cluster-state", help: "new, or existing to join a cluster; ignored once there is data", value: (*text)(&c.InitialClusterState)},
 		{section: "Clustering", name: "initial-cluster-token", help: "salt of the ids of cluster and members", value: (*text)(&c.InitialClusterToken)},
+		{section: "Clustering", name: "strict-reconfig-check", help: "refuse changes of the membership that endanger the quorum", value: (*boolean)(&c.StrictReconfigCheck)},
+		{section: "Clustering", name: "pre-vote", help: "ask the other members before an election is begun, so that one that was cut off disturbs nobody", value: (*boolean)(&c.PreVote)},
+		{section: "Clustering", name: "max-learners", help: "most learners in the cluster; it must be the same on every member", value: (*number)(&c.MaxLearners)},
 		{section: "Clustering", name: "auto-compaction-mode", help: "what --auto-compaction-retention counts: periodic or revision", value: (*text)(&c.AutoCompactionMode)},
 		{section: "Clustering", name: "auto-compaction-retention", help: "history to keep: a duration or a number of hours, or of revisions; 0 keeps all", value: (*text)(&c.AutoCompactionRetention)},
 
@@ -120,6 +136,12 @@ func settings(c *Config) []setting {
 		{section: "Security", name: "key-file", fileKey: "client-transport-security.key-file", help: "its key", value: (*text)(&c.ClientKeyFile)},
 		{section: "Security", name: "trusted-ca-file", fileKey: "client-transport-security.trusted-ca-file", help: "CA of clients' certificates, which are then demanded", value: (*text)(&c.ClientTrustedCAFile)},
 		{section: "Security", name: "client-cert-auth", fileKey: "client-transport-security.client-cert-auth", help: "demand a certificate of clients, of the system's CAs where none is named", value: (*boolean)(&c.ClientCertAuth)},
+		{section: "Security", name: "peer-cert-file", fileKey: "peer-transport-security.cert-file", help: "certificate shown to other members on https URLs", value: (*text)(&c.PeerCertFile)},
+		{section: "Security", name: "peer-key-file", fileKey: "peer-transport-security.key-file", help: "its key", value: (*text)(&c.PeerKeyFile)},
+		{section: "Security", name: "peer-client-cert-file", fileKey: "peer-transport-security.client-cert-file", help: "certificate to dial other members with; empty for --peer-cert-file", value: (*text)(&c.PeerClientCertFile)},
+		{section: "Security", name: "peer-client-key-file", fileKey: "peer-transport-security.client-key-file", help: "its key", value: (*text)(&c.PeerClientKeyFile)},
+		{section: "Security", name: "peer-trusted-ca-file", fileKey: "peer-transport-security.trusted-ca-file", help: "CA of other members' certificates, which are then demanded", value: (*text)(&c.PeerTrustedCAFile)},
+		{section: "Security", name: "peer-client-cert-auth", fileKey: "peer-transport-security.client-cert-auth", help: "demand a certificate of other members, of the system's CAs where none is named", value: (*boolean)(&c.PeerClientCertAuth)},
 		{section: "Security", name: "tls-min-version", help: "oldest version of TLS spoken, TLS1.2 or TLS1.3", value: &c.TLSProtocol.MinVersion},
 		{section: "Security", name: "tls-max-version", help: "newest version of TLS spoken; empty for the newest there is", value: &c.TLSProtocol.MaxVersion},
 		{section: "Security", name: "cipher-suites", help: "cipher suites of TLS 1.2, by name; empty for a good choice", value: (*list)(&c.TLSProtocol.CipherSuites)},
@@ -137,11 +159,9 @@ var refused = strings.Fields(`
 	discovery-token discovery-endpoints discovery-dial-timeout discovery-request-timeout discovery-keepalive-time
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
-	strict-reconfig-check pre-vote max-learners v2-deprecation
+	v2-deprecation
 	client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
-	auto-tls peer-cert-file peer-key-file peer-client-cert-auth peer-client-cert-file peer-client-key-file
-	peer-trusted-ca-file peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
-	peer-transport-security
+	auto-tls peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
 	self-signed-cert-validity peer-crl-file cors host-whitelist
 	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
 	enable-pprof logger enable-log-rotation log-rotation-config-json
@@ -154,7 +174,9 @@ var refused = strings.Fields(`
 // there that is left empty or false asks for nothing.
 var refusedInFile = strings.Fields(`
 	client-transport-security.client-cert-file client-transport-security.client-key-file client-transport-security.auto-tls
-	client-transport-security.allowed-hostname client-transport-security.allowed-cn`)
+	client-transport-security.allowed-hostname client-transport-security.allowed-cn
+	peer-transport-security.auto-tls peer-transport-security.allowed-hostname peer-transport-security.allowed-cn
+	peer-transport-security.skip-client-san-verification`)
 
 // Default returns the configuration that no setting has touched.
 func Default() *Config {
@@ -166,6 +188,9 @@ func Default() *Config {
 		InitialAdvertisePeerURLs: mustURLs("http://localhost:2380"),
 		InitialClusterState:      "new",
 		InitialClusterToken:      "etcd-cluster",
+		StrictReconfigCheck:      true,
+		PreVote:                  true,
+		MaxLearners:              1,
 		HeartbeatInterval:        100 * time.Millisecond,
 		ElectionTimeout:          time.Second,
 		MaxTxnOps:                128,
@@ -239,7 +264,7 @@ func (c *Config) Validate() error {
 	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
 	case c.InitialClusterState == "existing":
-		return errors.New("--initial-cluster-state=existing is not supported by this version: a member can only stand alone")
+		return errors.New("--initial-cluster-state=existing is not supported by this version: a cluster begins with all its members")
 	case c.CacheBytes < 0:
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
@@ -265,35 +290,55 @@ func (c *Config) Validate() error {
 	if err := c.checkTLS(); err != nil {
 		return err
 	}
-	return c.checkInitialCluster()
+	_, _, err := c.initialMembers()
+	return err
 }
 
-// checkInitialCluster refuses what a member that stands alone cannot be.
-func (c *Config) checkInitialCluster() error {
-	if c.InitialCluster == "" {
-		return nil
+// initialMembers are the members of --initial-cluster, or this one alone where it
+// is empty, with the ids that they have from the beginning. What concerns this
+// member must be what --initial-advertise-peer-urls says.
+func (c *Config) initialMembers() (all []member.Member, self member.Member, err error) {
+	spec := c.InitialCluster
+	if spec == "" {
+		spec = c.Name + "=" + strings.Join(urlStrings(c.InitialAdvertisePeerURLs), ","+c.Name+"=")
 	}
-	own := map[string]bool{}
-	for _, u := range c.InitialAdvertisePeerURLs {
-		own[u.String()] = true
-	}
-	for _, part := range strings.Split(c.InitialCluster, ",") {
+	peerURLs := map[string][]string{}
+	owner := map[string]string{}
+	var names []string
+	for _, part := range strings.Split(spec, ",") {
 		name, at, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if !ok {
-			return fmt.Errorf("--initial-cluster: %q is not of the form name=url", part)
+		if !ok || name == "" {
+			return nil, self, fmt.Errorf("--initial-cluster: %q is not of the form name=url", part)
 		}
-		if name != c.Name {
-			return fmt.Errorf("--initial-cluster names the member %q: more than one member is not supported by this version", name)
+		us, err := parseURLs(at)
+		if err != nil || len(us) != 1 {
+			return nil, self, fmt.Errorf("--initial-cluster: %q: %w", part, cmp.Or(err, errors.New("there is no URL")))
 		}
-		if !own[at] {
-			return fmt.Errorf("--initial-cluster has %s=%s, which is not among --initial-advertise-peer-urls", name, at)
+		if other, taken := owner[us[0].String()]; taken {
+			return nil, self, fmt.Errorf("--initial-cluster: %s is the peer URL of %q and of %q", us[0].String(), other, name)
 		}
-		delete(own, at)
+		owner[us[0].String()] = name
+		if peerURLs[name] == nil {
+			names = append(names, name)
+		}
+		peerURLs[name] = append(peerURLs[name], us[0].String())
 	}
-	for at := range own {
-		return fmt.Errorf("--initial-cluster lacks %s=%s of --initial-advertise-peer-urls", c.Name, at)
+	for _, name := range names {
+		slices.Sort(peerURLs[name])
+		m := member.Member{ID: member.ID(peerURLs[name], c.InitialClusterToken), PeerURLs: peerURLs[name], Name: name}
+		if all = append(all, m); name == c.Name {
+			self = m
+		}
 	}
-	return nil
+	own := urlStrings(c.InitialAdvertisePeerURLs)
+	switch {
+	case self.ID == 0:
+		return nil, self, fmt.Errorf("--initial-cluster does not name this member, --name %q", c.Name)
+	case !slices.Equal(self.PeerURLs, own):
+		return nil, self, fmt.Errorf("--initial-cluster has %s of this member, %q, and --initial-advertise-peer-urls has %s",
+			strings.Join(self.PeerURLs, ","), c.Name, strings.Join(own, ","))
+	}
+	return all, self, nil
 }
 
 // checkListen refuses URLs that cannot be bound.

@@ -55,15 +55,19 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
 		{args: []string{"--listen-client-urls=unixs:///tmp/s", "--advertise-client-urls=http://x:1"}, want: "must be provided for client url unixs:///tmp/s"},
 		{args: []string{"--listen-metrics-urls=https://127.0.0.1:1"}, want: "must be provided for metrics url https://127.0.0.1:1"},
-		{args: []string{"--listen-peer-urls=https://127.0.0.1:1"}, want: "--listen-peer-urls: https://127.0.0.1:1: TLS between members is not supported"},
+		{args: []string{"--listen-peer-urls=https://127.0.0.1:1"}, want: "(--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1"},
 		{args: []string{"--cert-file=x"}, want: "--cert-file is set, but --key-file is not"},
 		{args: []string{"--tls-min-version=SSL3"}, want: `"SSL3" is not a TLS version`},
 		{args: []string{"--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"}, want: "--tls-min-version (TLS1.3) is above --tls-max-version (TLS1.2)"},
 		{args: []string{"--cipher-suites=ROT13"}, want: `"ROT13" is not a cipher suite`},
 		{args: []string{"--listen-client-urls=ftp://127.0.0.1:1"}, want: "URL scheme must be http, https, unix, or unixs"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1"}, want: `does not have the form "host:port"`},
-		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster names the member "b"`},
-		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: "not among --initial-advertise-peer-urls"},
+		{args: []string{"--peer-key-file=x"}, want: "--peer-key-file is set, but --peer-cert-file is not"},
+		{args: []string{"--initial-cluster=a=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster does not name this member, --name "default"`},
+		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: `--initial-cluster has http://localhost:9 of this member, "default", and --initial-advertise-peer-urls has http://localhost:2380`},
+		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"}, want: `http://localhost:2380 is the peer URL of "default" and of "b"`},
+		{args: []string{"--initial-cluster=default"}, want: `--initial-cluster: "default" is not of the form name=url`},
+		{args: []string{"--initial-cluster=default=localhost:2380"}, want: `--initial-cluster: "default=localhost:2380"`},
 		{args: []string{"--initial-cluster-state=existing"}, want: "--initial-cluster-state=existing is not supported"},
 		{args: []string{"--metrics=all"}, want: `--metrics is "all"`},
 		{args: []string{"--log-format=xml"}, want: `--log-format is "xml"`},
@@ -132,7 +136,7 @@ client-transport-security:
 	require.ErrorContains(t, err, `invalid value for grpc-keepalive-interval: "10m" is not a number of nanoseconds`)
 	write("peer-transport-security: {auto-tls: true}\n")
 	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
-	require.ErrorContains(t, err, "--peer-transport-security is not supported")
+	require.ErrorContains(t, err, "peer-transport-security.auto-tls is not supported")
 	write("a: [\n")
 	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
 	require.ErrorContains(t, err, path)

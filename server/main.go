@@ -82,6 +82,10 @@ func run(c *Config, logger *zap.Logger) error {
 		logger.Info("stopped")
 		return nil
 	case err := <-m.Failed():
+		if errors.Is(err, errRemoved) {
+			logger.Warn("this member was removed from the cluster and stops for good", zap.Error(err))
+			return closeWithin(m, failedCloseTimeout)
+		}
 		// Said at once: what has failed may keep Close from coming back.
 		logger.Error("the member cannot go on", zap.Error(err))
 		return errors.Join(err, closeWithin(m, failedCloseTimeout))

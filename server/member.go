@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
-	"etcd.alt/internal/member"
 	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
@@ -38,6 +38,9 @@ const requestTimeout = 5 * time.Second
 // readRetry is how long a round of read barriers may go unanswered.
 const readRetry = 500 * time.Millisecond
 
+// slowAppend is the least time that a leader's disk may take for an append.
+const slowAppend = time.Second
+
 // drainTimeout is how long running requests may take at a clean stop.
 const drainTimeout = 5 * time.Second
 
@@ -55,6 +58,7 @@ type Member struct {
 	machine   *machine.Machine
 	replica   *replica.Replica
 	service   *service.Service
+	peers     *peers
 	rpc       *rpc.Server
 	metrics   *http.Server
 	counts    *metrics.Registry
@@ -71,7 +75,7 @@ type Member struct {
 // listeners are bound before anything else is done, so that a port in use is
 // found early.
 type listeners struct {
-	clients, metrics []net.Listener
+	clients, peers, metrics []net.Listener
 }
 
 // Start brings a member up and returns when clients are served. What fails on
@@ -112,14 +116,14 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
-	if m.machine, err = machine.New(d.Store, keys, c.quota()); err != nil {
+	if m.machine, err = machine.New(d.Store, keys, c.quota(), int(c.MaxLearners)); err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
 	node, err := raft.New(raft.Config{
 		ID:             d.Identity.MemberID,
 		ElectionTicks:  int(c.ElectionTimeout / c.HeartbeatInterval),
 		HeartbeatTicks: 1,
-		PreVote:        true,
+		PreVote:        c.PreVote,
 		PrevIndex:      d.Recovered.Prev.Index,
 		PrevTerm:       d.Recovered.Prev.Term,
 		Entries:        d.Recovered.Entries,
@@ -131,6 +135,9 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
+	if m.peers, err = newPeers(m); err != nil {
+		return errors.Join(err, d.Log.Close())
+	}
 	answers := service.NewAnswers()
 	m.replica = replica.New(replica.Config{
 		Node:         node,
@@ -139,12 +146,17 @@ func (m *Member) start(ctx context.Context) error {
 		Settled:      answers.Flush,
 		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
+		Send:         m.peers.transport.Send,
+		Reconfigured: m.peers.reconfigured,
+		SlowAppend:   max(c.ElectionTimeout, slowAppend),
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),
 		Logger:       m.logger.Named("replica"),
 	})
 	m.background.Go(m.routineTick)
 	m.background.Go(m.routineLook)
+	m.background.Go(m.peers.routineFollow)
+	m.peers.serve()
 	if err := m.waitServing(ctx); err != nil {
 		return err
 	}
@@ -160,6 +172,8 @@ func (m *Member) start(ctx context.Context) error {
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Quota:           c.quota(),
 		Space:           m.space,
+		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote},
+		StrictReconfig:  c.StrictReconfigCheck,
 		Version:         version.Server,
 		StorageVersion:  version.Storage,
 		Logger:          m.logger.Named("service"),
@@ -167,6 +181,10 @@ func (m *Member) start(ctx context.Context) error {
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
 		return fmt.Errorf("make this member known: %w", err)
 	}
+	if m.replica.Alone() {
+		m.decideVersion(ctx) // nobody need be asked
+	}
+	m.background.Go(m.routineVersion)
 	if err := m.serve(); err != nil {
 		return err
 	}
@@ -187,17 +205,29 @@ func (m *Member) start(ctx context.Context) error {
 
 // waitServing waits until the log is replayed and a leader is known.
 func (m *Member) waitServing(ctx context.Context) error {
-	select {
-	case <-m.replica.Serving():
-		return nil
-	case <-m.replica.Done():
-		return m.replica.Err()
-	case err := <-m.failed:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	patience := time.NewTicker(waitReport)
+	defer patience.Stop()
+	for {
+		select {
+		case <-m.replica.Serving():
+			return nil
+		case <-m.replica.Done():
+			return m.replica.Err()
+		case err := <-m.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
+			s := m.replica.Status()
+			m.logger.Warn("clients are not served yet: the members have no leader, or this one lags behind",
+				zap.String("leader", fmt.Sprintf("%x", s.Leader)), zap.Uint64("term", s.Term),
+				zap.Uint64("applied-index", s.Applied), zap.Uint64("commit-index", s.Commit))
+		}
 	}
 }
+
+// waitReport is how often a member says that it still waits for the others.
+const waitReport = 5 * time.Second
 
 // serve opens the doors.
 func (m *Member) serve() error {
@@ -256,6 +286,9 @@ func (m *Member) ClientAddresses() []net.Addr {
 	return addresses
 }
 
+// errRemoved ends a member that is none any more.
+var errRemoved = errors.New("this member was removed from the cluster")
+
 // Failed delivers the reason when a member cannot go on. Close is still to be
 // called.
 func (m *Member) Failed() <-chan error { return m.failed }
@@ -276,7 +309,9 @@ func (m *Member) routineTick() {
 		case <-t.C:
 			m.replica.Tick()
 		case <-m.replica.Done():
-			if err := m.replica.Err(); err != nil {
+			if err := m.replica.Err(); errors.Is(err, replica.ErrRemoved) {
+				m.fail(errRemoved)
+			} else if err != nil {
 				m.fail(err)
 			}
 			return
@@ -390,6 +425,7 @@ func (m *Member) close() error {
 	if m.service != nil {
 		m.service.Drain()
 	}
+	m.giveAway()
 	if m.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -399,6 +435,9 @@ func (m *Member) close() error {
 			note(m.metrics.Close())
 		}
 		cancel()
+	}
+	if m.peers != nil {
+		note(m.peers.close())
 	}
 	m.listeners.close()
 	if m.replica != nil {
@@ -416,6 +455,30 @@ func (m *Member) close() error {
 	return errors.Join(errs...)
 }
 
+// giveAway hands leadership over to another member, if this one leads and there
+// is somebody, and waits for that, no longer than an election takes.
+func (m *Member) giveAway() {
+	if m.replica == nil || !m.replica.Status().IsLeader || m.replica.Alone() {
+		return
+	}
+	m.replica.GiveAway()
+	over := time.NewTimer(m.config.ElectionTimeout)
+	defer over.Stop()
+	look := time.NewTicker(giveAwayLook)
+	defer look.Stop()
+	for m.replica.Status().IsLeader {
+		select {
+		case <-look.C:
+		case <-over.C:
+			return
+		case <-m.replica.Done():
+			return
+		}
+	}
+}
+
+const giveAwayLook = 5 * time.Millisecond
+
 // bind opens the listeners of c.
 func (l *listeners) bind(c *Config, logger *zap.Logger) error {
 	secure, err := c.clientTLS(logger.Named("tls"))
@@ -429,6 +492,17 @@ func (l *listeners) bind(c *Config, logger *zap.Logger) error {
 		}
 		l.clients = append(l.clients, n)
 	}
+	between, err := c.peerTLS(logger.Named("peer-tls"))
+	if err != nil {
+		return err
+	}
+	for _, u := range c.ListenPeerURLs {
+		n, err := listen(u, between)
+		if err != nil {
+			return fmt.Errorf("--listen-peer-urls: %w", err)
+		}
+		l.peers = append(l.peers, n)
+	}
 	for _, u := range c.ListenMetricsURLs {
 		n, err := listen(u, secure)
 		if err != nil {
@@ -440,7 +514,7 @@ func (l *listeners) bind(c *Config, logger *zap.Logger) error {
 }
 
 func (l *listeners) close() {
-	for _, n := range append(l.clients, l.metrics...) {
+	for _, n := range slices.Concat(l.clients, l.peers, l.metrics) {
 		n.Close() // most are closed already by whoever served them
 	}
 }
@@ -458,8 +532,10 @@ func (m *Member) plan(path string) space.Plan {
 // openData opens the data directory, and makes it if there is none.
 func (m *Member) openData() (*datadir.Data, error) {
 	c := m.config
-	peers := urlStrings(c.InitialAdvertisePeerURLs)
-	self := member.Member{ID: member.ID(peers, c.InitialClusterToken), PeerURLs: peers, Name: c.Name}
+	members, self, err := c.initialMembers()
+	if err != nil {
+		return nil, err
+	}
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
 	d, err := datadir.Open(datadir.Options{
 		FS:   m.fs,
@@ -479,7 +555,7 @@ func (m *Member) openData() (*datadir.Data, error) {
 			SegmentBytes: log.Segment,
 			KeepFree:     log.Low,
 		},
-		Members: []member.Member{self},
+		Members: members,
 		Self:    self.ID,
 		Locked: func() {
 			m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})

@@ -28,6 +28,7 @@ func testConfig(t *testing.T) *Config {
 	c := Default()
 	c.DataDir = filepath.Join(t.TempDir(), "data")
 	c.ListenClientURLs = mustURLs("http://127.0.0.1:0")
+	c.ListenPeerURLs = mustURLs("http://127.0.0.1:0")
 	return c
 }
 

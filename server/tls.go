@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/url"
 
@@ -20,12 +19,12 @@ func (c *Config) checkTLS() error {
 	if err := c.TLSProtocol.Validate(); err != nil {
 		return err
 	}
+	none := c.ClientCertFile == "" && c.ClientKeyFile == ""
 	for _, u := range c.ListenPeerURLs {
-		if secure(u) {
-			return fmt.Errorf("--listen-peer-urls: %s: TLS between members is not supported by this version", u.String())
+		if secure(u) && c.PeerCertFile == "" && c.PeerKeyFile == "" {
+			return fmt.Errorf("TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url %s with HTTPS scheme", u.String())
 		}
 	}
-	none := c.ClientCertFile == "" && c.ClientKeyFile == ""
 	for _, l := range []struct {
 		kind string
 		urls []url.URL
@@ -36,11 +35,17 @@ func (c *Config) checkTLS() error {
 			}
 		}
 	}
-	switch {
-	case c.ClientCertFile != "" && c.ClientKeyFile == "":
-		return errors.New("--cert-file is set, but --key-file is not: they come as a pair")
-	case c.ClientCertFile == "" && c.ClientKeyFile != "":
-		return errors.New("--key-file is set, but --cert-file is not: they come as a pair")
+	for _, pair := range []struct{ cert, key, certName, keyName string }{
+		{c.ClientCertFile, c.ClientKeyFile, "--cert-file", "--key-file"},
+		{c.PeerCertFile, c.PeerKeyFile, "--peer-cert-file", "--peer-key-file"},
+		{c.PeerClientCertFile, c.PeerClientKeyFile, "--peer-client-cert-file", "--peer-client-key-file"},
+	} {
+		switch {
+		case pair.cert != "" && pair.key == "":
+			return fmt.Errorf("%s is set, but %s is not: they come as a pair", pair.certName, pair.keyName)
+		case pair.cert == "" && pair.key != "":
+			return fmt.Errorf("%s is set, but %s is not: they come as a pair", pair.keyName, pair.certName)
+		}
 	}
 	return nil
 }

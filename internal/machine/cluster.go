@@ -15,6 +15,13 @@ import (
 // clusterVersionMeta is the store's record of the cluster's version.
 const clusterVersionMeta = "cluster-version"
 
+// downgradeMeta is the store's record of the version that the members are being
+// brought back to.
+const downgradeMeta = "downgrade"
+
+// removedMark stands in the place of a member that was removed.
+const removedMark = "removed"
+
 func loadMembers(s *store.Store) (v *member.View, err error) {
 	v = &member.View{}
 	members := s.Space(store.SpaceMember, nil)
@@ -23,6 +30,13 @@ func loadMembers(s *store.Store) (v *member.View, err error) {
 		value, err := members.Value()
 		if err != nil {
 			return nil, fmt.Errorf("machine: members: %w", err)
+		}
+		if string(value) == removedMark {
+			if len(members.Key()) != 8 {
+				return nil, fmt.Errorf("machine: a removed member with a key of %d bytes", len(members.Key()))
+			}
+			v.Removed = append(v.Removed, binary.BigEndian.Uint64(members.Key()))
+			continue
 		}
 		var one member.Member
 		if err := json.Unmarshal(value, &one); err != nil {
@@ -43,12 +57,19 @@ func loadMembers(s *store.Store) (v *member.View, err error) {
 	if ok {
 		v.Version = string(version)
 	}
+	downgrade, ok, err := s.Meta(downgradeMeta)
+	if err != nil {
+		return nil, fmt.Errorf("machine: downgrade: %w", err)
+	}
+	if ok {
+		v.Downgrade = string(downgrade)
+	}
 	return v, nil
 }
 
 // applyChange decides a configuration change.
 func (m *Machine) applyChange(e *raftpb.Entry, wanted func(uint64) bool) (*raftpb.ConfChange, error) {
-	next, c, err := m.members.Change(e.GetData())
+	next, c, err := m.members.Change(e.GetData(), m.maxLearners)
 	if c == nil {
 		return nil, fmt.Errorf("machine: entry %d: %w", e.GetIndex(), err)
 	}
@@ -58,6 +79,8 @@ func (m *Machine) applyChange(e *raftpb.Entry, wanted func(uint64) bool) (*raftp
 			if err := m.saveMember(one); err != nil {
 				return nil, err
 			}
+		} else {
+			m.batch.Set(store.SpaceMember, binary.BigEndian.AppendUint64(nil, c.GetNodeId()), []byte(removedMark))
 		}
 	}
 	if id := c.GetId(); id != 0 && wanted(id) {
@@ -88,5 +111,11 @@ func (m *Machine) setMemberAttributes(r *etcdserverpb.ClusterMemberAttrSetReques
 func (m *Machine) setClusterVersion(r *etcdserverpb.ClusterVersionSetRequest) error {
 	m.members = m.members.SetVersion(r)
 	m.batch.SetMeta(clusterVersionMeta, []byte(r.GetVer()))
+	return nil
+}
+
+func (m *Machine) setDowngrade(r *etcdserverpb.DowngradeInfoSetRequest) error {
+	m.members = m.members.SetDowngrade(r)
+	m.batch.SetMeta(downgradeMeta, []byte(m.members.Downgrade))
 	return nil
 }

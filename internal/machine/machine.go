@@ -50,7 +50,10 @@ type Machine struct {
 	keys    *mvcc.Update
 	members *member.View
 	quota   Quota
-	view    atomic.Pointer[View]
+	// maxLearners is a setting of the member that reaches what is applied: it must
+	// be the same everywhere, as upstream's is.
+	maxLearners int
+	view        atomic.Pointer[View]
 
 	durable uint64 // as of the store's flush number flushes
 	flushes uint64
@@ -72,8 +75,9 @@ type answer struct {
 }
 
 // New builds a Machine over the state in the store, which keys was loaded from.
-// Writes beyond quota are answered with errs.NoSpace.
-func New(s *store.Store, keys *mvcc.Update, quota Quota) (*Machine, error) {
+// Writes beyond quota are answered with errs.NoSpace; maxLearners must be the
+// same on every member.
+func New(s *store.Store, keys *mvcc.Update, quota Quota, maxLearners int) (*Machine, error) {
 	members, err := loadMembers(s)
 	if err != nil {
 		return nil, err
@@ -82,7 +86,7 @@ func New(s *store.Store, keys *mvcc.Update, quota Quota) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{store: s, keys: keys, members: members, quota: quota}
+	m := &Machine{store: s, keys: keys, members: members, quota: quota, maxLearners: maxLearners}
 	m.publish(applied.Index)
 	return m, nil
 }
@@ -219,6 +223,10 @@ func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Res
 		return m.setClusterVersion(r.ClusterVersionSet)
 	case r.ClusterMemberAttrSet != nil:
 		return m.setMemberAttributes(r.ClusterMemberAttrSet)
+	case r.DowngradeInfoSet != nil:
+		return m.setDowngrade(r.DowngradeInfoSet)
+	case r.DowngradeVersionTest != nil:
+		return nil // upstream's own test of its versions
 	case r.Range != nil:
 		if !mine {
 			return nil // changes nothing

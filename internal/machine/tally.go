@@ -9,6 +9,8 @@ type Kind int
 const (
 	ClusterVersionSet Kind = iota
 	ClusterMemberAttrSet
+	DowngradeInfoSet
+	DowngradeVersionTest
 	Range
 	Put
 	DeleteRange
@@ -36,13 +38,17 @@ func kindOf(r *etcdserverpb.InternalRaftRequest) Kind {
 		return Alarm
 	case r.ClusterVersionSet != nil:
 		return ClusterVersionSet
+	case r.DowngradeInfoSet != nil:
+		return DowngradeInfoSet
+	case r.DowngradeVersionTest != nil:
+		return DowngradeVersionTest
 	}
 	return ClusterMemberAttrSet
 }
 
 // String is the name that requests of a kind have in the log.
 func (k Kind) String() string {
-	return [Kinds]string{"ClusterVersionSet", "ClusterMemberAttrSet", "Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm"}[k]
+	return [Kinds]string{"ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet", "DowngradeVersionTest", "Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm"}[k]
 }
 
 // Tally is what was done since it was taken last. It is written as entries are

@@ -2,7 +2,6 @@ package member
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -20,13 +19,6 @@ type Member struct {
 	ClientURLs []string `json:"clientURLs,omitempty"`
 }
 
-// change is the context of a configuration change: the member and, beside it,
-// whether it is a promotion.
-type change struct {
-	Member
-	Promote bool `json:"isPromote,omitempty"`
-}
-
 // Bootstrap returns the entries with which the log of a new cluster begins:
 // one configuration change per member, ascending by id, of term 1. They count
 // as committed.
@@ -35,15 +27,11 @@ func Bootstrap(members []Member) ([]*raftpb.Entry, error) {
 	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	entries := make([]*raftpb.Entry, len(members))
 	for i, m := range members {
-		context, err := json.Marshal(m)
+		c, err := Add(m)
 		if err != nil {
-			return nil, fmt.Errorf("member: %w", err)
+			return nil, err
 		}
-		data, err := proto.Marshal(&raftpb.ConfChange{
-			Type:    raftpb.ConfChangeAddNode.Enum(),
-			NodeId:  proto.Uint64(m.ID),
-			Context: context,
-		})
+		data, err := proto.Marshal(c)
 		if err != nil {
 			return nil, fmt.Errorf("member: %w", err)
 		}

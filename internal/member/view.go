@@ -2,15 +2,10 @@ package member
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
-	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 )
 
@@ -22,6 +17,11 @@ type View struct {
 	Version string
 	// Alarms are those that are raised, ascending by member and type.
 	Alarms []Alarm
+	// Removed are the ids of former members, ascending. They never return.
+	Removed []uint64
+	// Downgrade is the version that the members are being brought back to, "3.6.0";
+	// empty if they are not.
+	Downgrade string
 }
 
 // Get returns the member with id.
@@ -50,55 +50,6 @@ func (v *View) ConfState() *raftpb.ConfState {
 	return c
 }
 
-// errUnsupportedChange refuses changes of the membership after the bootstrap.
-var errUnsupportedChange = errors.New("member: changes of the membership are not supported by this version")
-
-// Change decides the configuration change in the data of an entry. It returns
-// the next view and the change as raft is to take it: with node id 0 where it
-// is refused, and then with the reason.
-func (v *View) Change(data []byte) (next *View, c *raftpb.ConfChange, err error) {
-	c = &raftpb.ConfChange{}
-	if err := proto.Unmarshal(data, c); err != nil {
-		return nil, nil, fmt.Errorf("member: configuration change: %w", err)
-	}
-	next, err = v.decide(c)
-	if err != nil {
-		c.NodeId = proto.Uint64(0)
-		return v, c, err
-	}
-	return next, c, nil
-}
-
-func (v *View) decide(c *raftpb.ConfChange) (*View, error) {
-	if c.GetType() != raftpb.ConfChangeAddNode {
-		return nil, errUnsupportedChange
-	}
-	var ch change
-	if err := json.Unmarshal(c.GetContext(), &ch); err != nil {
-		return nil, fmt.Errorf("member: context of a configuration change: %w", err)
-	}
-	if ch.ID != c.GetNodeId() {
-		return nil, fmt.Errorf("member: configuration change for %x has the context of %x", c.GetNodeId(), ch.ID)
-	}
-	i, exists := v.find(ch.ID)
-	switch {
-	case ch.Promote:
-		return nil, errUnsupportedChange
-	case exists:
-		return nil, errs.MemberExist
-	}
-	for _, m := range v.Members {
-		for _, u := range ch.PeerURLs {
-			if slices.Contains(m.PeerURLs, u) {
-				return nil, errs.PeerURLExist
-			}
-		}
-	}
-	out := *v
-	out.Members = slices.Insert(slices.Clone(v.Members), i, ch.Member)
-	return &out, nil
-}
-
 // SetAttributes publishes a member's name and client URLs. A member that is not
 // there changes nothing.
 func (v *View) SetAttributes(r *etcdserverpb.ClusterMemberAttrSetRequest) *View {
@@ -118,4 +69,19 @@ func (v *View) SetVersion(r *etcdserverpb.ClusterVersionSetRequest) *View {
 	next := *v
 	next.Version = r.GetVer()
 	return &next
+}
+
+// SetDowngrade begins or ends a downgrade.
+func (v *View) SetDowngrade(r *etcdserverpb.DowngradeInfoSetRequest) *View {
+	next := *v
+	if next.Downgrade = ""; r.GetEnabled() {
+		next.Downgrade = r.GetVer()
+	}
+	return &next
+}
+
+// IsRemoved says whether id was a member once.
+func (v *View) IsRemoved(id uint64) bool {
+	_, ok := slices.BinarySearch(v.Removed, id)
+	return ok
 }

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -78,6 +79,15 @@ func (l *Log) compact(index uint64) {
 	rest := make([]*raftpb.Entry, len(l.entries)-n, len(l.entries)-n+len(l.entries)/4)
 	copy(rest, l.entries[n:])
 	l.entries = rest
+}
+
+// changeAbove says whether there is a configuration change above index.
+func (l *Log) changeAbove(index uint64) bool {
+	from := 0
+	if index > l.prevIndex {
+		from = int(index - l.prevIndex)
+	}
+	return from < len(l.entries) && slices.ContainsFunc(l.entries[from:], func(e *raftpb.Entry) bool { return e.GetType() != raftpb.EntryNormal })
 }
 
 // InitialState implements raft.Storage.

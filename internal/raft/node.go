@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -94,6 +96,19 @@ type Status struct {
 	// Applied is the last entry acknowledged by Applied.
 	Applied  uint64
 	IsLeader bool
+	// Learner says that this member has no vote; Removed that it was a member and
+	// is none any more.
+	Learner, Removed bool
+}
+
+// Progress is what a leader knows of a member.
+type Progress struct {
+	ID uint64
+	// Match is the last entry that the member is known to have.
+	Match uint64
+	// Active says that the member was heard of in the last election timeout.
+	Active  bool
+	Learner bool
 }
 
 // Node is one member's raft. See the package comment for who owns it.
@@ -107,6 +122,8 @@ type Node struct {
 	// appliedTerm is the term of the last applied entry: a leader may answer
 	// read barriers only once it is its own term.
 	appliedTerm uint64
+	learner     bool
+	removed     bool
 	ready       []*raftpb.Message // messages that passed the gate after a sync
 }
 
@@ -166,7 +183,7 @@ func New(c Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft: %w", err)
 	}
-	return &Node{
+	n := &Node{
 		id:          c.ID,
 		raw:         raw,
 		log:         log,
@@ -174,7 +191,9 @@ func New(c Config) (*Node, error) {
 		conf:        log.confState,
 		applied:     c.Applied,
 		appliedTerm: appliedTerm,
-	}, nil
+	}
+	n.learner = slices.Contains(n.conf.GetLearners(), n.id)
+	return n, nil
 }
 
 // Tick moves the logical clock.
@@ -227,6 +246,36 @@ func (n *Node) Transfer(to uint64) {
 	}
 }
 
+// GiveAway hands leadership over to the voter that is furthest among those that
+// were heard of lately, and says whether there is one.
+func (n *Node) GiveAway() bool {
+	var to uint64
+	var match uint64
+	for _, p := range n.Progress() {
+		if p.ID != n.id && p.Active && !p.Learner && (to == 0 || p.Match > match) {
+			to, match = p.ID, p.Match
+		}
+	}
+	if to != 0 {
+		n.Transfer(to)
+	}
+	return to != 0
+}
+
+// Progress is what a leader knows of all members, itself among them, ascending
+// by id; nil on others.
+func (n *Node) Progress() []Progress {
+	if !n.Status().IsLeader {
+		return nil
+	}
+	var all []Progress
+	n.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
+		all = append(all, Progress{ID: id, Match: p.Match, Active: p.RecentActive || id == n.id, Learner: kind == raft.ProgressTypeLearner})
+	})
+	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
 // CampaignAlone begins an election if this member is the only voter and does
 // not lead or stand yet: nobody else could.
 func (n *Node) CampaignAlone() error {
@@ -244,6 +293,24 @@ func (n *Node) Propose(entries []*raftpb.Entry) error {
 		From:    proto.Uint64(n.id),
 		Entries: entries,
 	})
+}
+
+// ProposeChange offers a configuration change for the log, which travels alone.
+// With ErrDropped it is in no log and never will be; that is also the answer
+// while another change is not applied yet.
+func (n *Node) ProposeChange(data []byte) error {
+	s := n.Status()
+	if s.IsLeader && n.appliedTerm != s.Term || n.log.changeAbove(n.applied) {
+		return ErrDropped
+	}
+	entries := []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}
+	if err := n.Propose(entries); err != nil {
+		return err
+	}
+	if entries[0].GetType() != raftpb.EntryConfChange {
+		return ErrDropped // the library has put an empty entry in its place
+	}
+	return nil
 }
 
 // ReadIndex asks for a read barrier under id. It returns false when none can
@@ -353,9 +420,16 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 	if conf != nil {
 		slices.Sort(conf.Voters)
 		slices.Sort(conf.Learners)
+		was := isMember(n.conf, n.id)
 		n.conf = conf
+		n.learner = slices.Contains(conf.GetLearners(), n.id)
+		n.removed = !isMember(conf, n.id) && (was || n.removed)
 	}
 	return conf, nil
+}
+
+func isMember(c *raftpb.ConfState, id uint64) bool {
+	return slices.Contains(c.GetVoters(), id) || slices.Contains(c.GetLearners(), id)
 }
 
 // Compact forgets the entries up to index, or up to what has been applied if
@@ -377,5 +451,7 @@ func (n *Node) Status() Status {
 		Commit:   s.HardState.GetCommit(),
 		Applied:  n.applied,
 		IsLeader: s.RaftState == raft.StateLeader,
+		Learner:  n.learner,
+		Removed:  n.removed,
 	}
 }

@@ -3,6 +3,8 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +57,12 @@ type Config struct {
 	// unique among all members and all their lives: a late answer to somebody else
 	// would be taken for one's own.
 	FirstRead uint64
+	// Reconfigured, if set, is called when the configuration has changed, on the
+	// loop's goroutine and after the new one was published. It does not block.
+	Reconfigured func()
+	// SlowAppend is how long the disk may take for an append before a leader hands
+	// leadership over; 0 for any time.
+	SlowAppend time.Duration
 	// RequestTicks is how long a proposal or a read waits for its answer, and
 	// RetryTicks how long a round of read barriers does.
 	RequestTicks, RetryTicks int64
@@ -78,33 +86,20 @@ type Status struct {
 	raft.Status
 	// Alone says that the published state may be read without a barrier.
 	Alone bool
+	// Progress is what a leader knew of the members at the last tick; nil on others.
+	Progress []raft.Progress
 	// LeaderChanges counts the leaders that this member has seen come, the first
 	// and one that comes back among them.
 	LeaderChanges uint64
 }
 
+func (s *Status) equal(o *Status) bool {
+	return s.Status == o.Status && s.Alone == o.Alone && s.LeaderChanges == o.LeaderChanges && slices.Equal(s.Progress, o.Progress)
+}
+
 // slowSync is the duration of a sync above which the append stage is not run in
 // place: the loop must not be away for long.
 const slowSync = 5 * time.Millisecond
-
-// Bounds of what is kept behind.
-const (
-	// keptEntries stay in memory below the applied index.
-	keptEntries = 5000
-	// keptBytes bound them.
-	keptBytes = 16 << 20
-	// unflushedEntries and unflushedBytes are how far the store may be behind
-	// the log before it is told to flush: they bound the replay at start.
-	unflushedEntries = 50_000
-	unflushedBytes   = 16 << 20
-	// maxLogBytes is what the log may hold in memory before no more is taken in:
-	// what is committed and waits to be applied is in it. It is below what raft
-	// would drop proposals at, by two batches.
-	maxLogBytes = 48 << 20
-	// prepareRetryTicks is the pause after a segment could not be prepared. A
-	// disk that is full is not filled again ten times a second.
-	prepareRetryTicks = 300
-)
 
 // Core is the loop without its goroutines: Turn does all there is to do, and
 // whoever owns the Core calls it when there is something in the inbox. The other
@@ -124,7 +119,12 @@ type Core struct {
 	// The rest belongs to the owner.
 	in        batch
 	held      []proposal // that nobody has taken: there is no leader, or it is changing
-	now       int64      // ticks so far
+	offerAt   bool       // it is time to offer them again
+	removedAt int64      // tick at which the member was removed
+	progress  []raft.Progress
+	since     time.Duration // when the oldest append that is handed over began to be the oldest
+	givenAway int64         // tick at which leadership was given away last
+	now       int64         // ticks so far
 	reads     reads
 	appending int               // append tasks handed over and not back yet
 	applying  int               // apply tasks
@@ -168,6 +168,12 @@ func (r *Core) Propose(id uint64, data []byte, c Caller) error {
 // refused.
 const maxGap = 5000
 
+// ProposeChange is Propose for a change of the configuration, a raftpb.ConfChange
+// of that id.
+func (r *Core) ProposeChange(id uint64, data []byte, c Caller) error {
+	return r.inbox.propose(proposal{id: id, data: data, caller: c, change: true}, r.c.RequestTicks)
+}
+
 // Read asks for a read barrier: when c is told, everything acknowledged to
 // anybody before this call can be read. Kick as for Propose.
 func (r *Core) Read(c Caller) error { return r.inbox.read(c) }
@@ -182,6 +188,16 @@ func (r *Core) ReportUnreachable(id uint64) { r.inbox.unreachable(id) }
 
 // Transfer begins to hand leadership over to another member, if this one leads.
 func (r *Core) Transfer(to uint64) { r.inbox.transfer(to) }
+
+// GiveAway begins to hand leadership over to whoever is furthest, if this member
+// leads and there is somebody.
+func (r *Core) GiveAway() { r.inbox.transfer(anybody) }
+
+// anybody is no member's id.
+const anybody = math.MaxUint64
+
+// ErrRemoved ends a member that was removed from the cluster.
+var ErrRemoved = errors.New("replica: this member was removed from the cluster")
 
 // Alone says that no barrier is needed at present; see raft.Node.Alone.
 func (r *Core) Alone() bool { return r.alone.Load() }
@@ -268,19 +284,6 @@ func (r *Core) Finish(failed bool) error {
 	return err
 }
 
-// wantsProposals says that there is room: while two batches are on their way to
-// the disk, those that come gather into a third, and while much waits to be
-// applied they stay in the inbox, which refuses what is too much.
-func (r *Core) wantsProposals() bool {
-	if r.appending >= 2 || len(r.held) > 0 {
-		return false
-	}
-	if r.c.Node.LogBytes() > maxLogBytes {
-		r.trim()
-	}
-	return r.c.Node.LogBytes() <= maxLogBytes
-}
-
 // step gives raft what was taken from the inbox.
 func (r *Core) step() error {
 	node := r.c.Node
@@ -289,6 +292,9 @@ func (r *Core) step() error {
 	}
 	if len(r.in.appended) > 0 {
 		r.lastSync = r.in.took
+	}
+	if len(r.in.appended) > 0 {
+		r.since = r.c.Now()
 	}
 	for _, a := range r.in.appended {
 		r.appending--
@@ -314,11 +320,16 @@ func (r *Core) step() error {
 	for _, id := range r.in.lost {
 		node.ReportUnreachable(id)
 	}
-	if r.in.transfer != 0 {
+	switch r.in.transfer {
+	case 0:
+	case anybody:
+		node.GiveAway()
+	default:
 		node.Transfer(r.in.transfer)
 	}
 	if r.in.ticks > 0 {
 		r.now++
+		r.offerAt = true
 		node.Tick()
 		r.calls.expire(r.now)
 		for _, p := range r.inbox.expired(r.now) {
@@ -339,43 +350,6 @@ func (r *Core) step() error {
 	clear(r.in.reads)
 	r.in.reads = r.in.reads[:0]
 	return nil
-}
-
-// propose takes the batch of proposals on, and offers it to raft.
-func (r *Core) propose() {
-	r.calls.add(r.in.proposals)
-	r.offer(r.in.proposals)
-}
-
-// offer steps proposals. What nobody takes was never logged: it is held, and
-// offered again until it has waited too long.
-func (r *Core) offer(proposals []proposal) {
-	// The entries are kept by raft, so they are not reused.
-	slab := make([]raftpb.Entry, len(proposals))
-	entries := make([]*raftpb.Entry, len(slab))
-	for i, p := range proposals {
-		slab[i].Data = p.data
-		entries[i] = &slab[i]
-	}
-	if err := r.c.Node.Propose(entries); err != nil {
-		r.held = append([]proposal(nil), proposals...)
-	}
-}
-
-// offerHeld offers again what is held and still waited for.
-func (r *Core) offerHeld() {
-	if len(r.held) == 0 || r.c.Node.Status().Leader == 0 {
-		return
-	}
-	held := r.held[:0]
-	for _, p := range r.held {
-		if r.calls.has(p.id) {
-			held = append(held, p)
-		}
-	}
-	if r.held = nil; len(held) > 0 {
-		r.offer(held)
-	}
 }
 
 // work does what raft hands out, and reports whether there was any.
@@ -399,6 +373,9 @@ func (r *Core) work() (bool, error) {
 	// With both to do, the disk works while the entries are applied here.
 	handOver := len(tasks) > 0 && (!r.stages.InPlace() || r.appending > 0 || r.lastSync > slowSync || (sync && len(out.Applies) > 0))
 	if handOver {
+		if r.appending == 0 {
+			r.since = r.c.Now()
+		}
 		r.appending += len(tasks)
 		r.stages.Append(tasks)
 	}
@@ -528,6 +505,9 @@ func (r *Core) finish(a *raft.Apply, o outcome) error {
 	if r.reads.release(a.Index()) {
 		r.c.Settled()
 	}
+	if conf != nil && r.c.Reconfigured != nil {
+		r.c.Reconfigured()
+	}
 	return nil
 }
 
@@ -547,72 +527,13 @@ func equal(a, b []uint64) bool {
 	return true
 }
 
-// upkeep lets go of the log's past and has the store keep up.
-func (r *Core) upkeep() error {
-	applied, durable := r.c.Node.Status().Applied, r.c.State.Durable()
-	r.trim()
-	// The store is told when it is nobody else's and has room: it never makes the
-	// loop wait then. A store that is busy flushes of itself.
-	behind := applied-durable > unflushedEntries || (applied > durable && r.written-r.flushedAt > unflushedBytes)
-	if behind && r.applying == 0 && !r.c.State.Busy() {
-		r.flushedAt = r.written
-		if err := r.c.State.Flush(); err != nil {
-			return fmt.Errorf("replica: flush: %w", err)
-		}
-	}
-	r.releasable.Store(durable)
-	if r.appending == 0 {
-		r.release()
-	}
-	if r.prepareFailed.Swap(false) {
-		r.prepareAt = r.now + prepareRetryTicks
-	}
-	if r.now >= r.prepareAt && r.c.Log.NeedsPrepare() {
-		r.stages.Prepare()
-	}
-	return nil
-}
-
-// trim forgets entries in memory that nobody needs any more.
-func (r *Core) trim() {
-	node := r.c.Node
-	applied := node.Status().Applied
-	if applied > keptEntries && node.First() < applied-keptEntries {
-		node.Compact(applied - keptEntries)
-	}
-	for node.LogBytes() > keptBytes && node.First() < applied {
-		node.Compact(node.First() + (applied-node.First()+1)/2)
-	}
-}
-
-// release deletes segments of the log that the store makes superfluous. It
-// belongs to whoever has the append stage.
-func (r *Core) release() {
-	index := r.releasable.Swap(0)
-	if index == 0 {
-		return
-	}
-	if err := r.c.Log.Release(index); err != nil {
-		r.c.Logger.Warn("cannot delete old log segments", zap.Error(err))
-	}
-}
-
-// PrepareLog makes the log's next segment ahead. It may run beside everything
-// else.
-func (r *Core) PrepareLog() {
-	if err := r.c.Log.Prepare(); err != nil {
-		r.prepareFailed.Store(true)
-		if errors.Is(err, wal.ErrLittleSpace) {
-			return // for whoever watches the disk to say
-		}
-		r.c.Logger.Warn("cannot prepare the next log segment", zap.Error(err))
-	}
-}
-
 // publish makes the step's outcome visible to other goroutines.
 func (r *Core) publish() {
 	node := r.c.Node
-	s := Status{Status: node.Status(), Alone: node.Alone()}
+	s := Status{Status: node.Status(), Alone: node.Alone(), Progress: r.progress}
+	if !s.IsLeader {
+		s.Progress = nil
+	}
 	r.alone.Store(s.Alone)
 	r.gap.Store(int64(s.Commit) - int64(s.Applied))
 	old := r.status.Load()
@@ -621,14 +542,15 @@ func (r *Core) publish() {
 	}
 	if old != nil && (old.Leader != s.Leader || old.Term != s.Term) {
 		// Whoever was asked is not the leader any more.
-		if r.reads.retry() {
+		r.offerAt = true
+		if r.reads.retry() || len(r.held) > 0 {
 			r.inbox.kick()
 		}
 	}
 	if s.Leader != 0 && (old == nil || old.Leader != s.Leader) {
 		s.LeaderChanges++
 	}
-	if old == nil || *old != s {
+	if old == nil || !s.equal(old) {
 		r.status.Store(&s)
 	}
 	// A leader's read barriers need an entry of its own term; a follower's are

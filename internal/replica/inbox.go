@@ -39,6 +39,7 @@ type proposal struct {
 	id       uint64
 	data     []byte
 	caller   Caller
+	change   bool  // of the configuration
 	deadline int64 // tick at which it has waited long enough
 }
 

@@ -42,6 +42,14 @@ func (r *Replica) Propose(id uint64, data []byte, c Caller) error {
 	return r.core.Propose(id, data, c)
 }
 
+// ProposeChange is Core.ProposeChange.
+func (r *Replica) ProposeChange(id uint64, data []byte, c Caller) error {
+	return r.core.ProposeChange(id, data, c)
+}
+
+// GiveAway is Core.GiveAway.
+func (r *Replica) GiveAway() { r.core.GiveAway() }
+
 // Read is Core.Read.
 func (r *Replica) Read(c Caller) error { return r.core.Read(c) }
 

@@ -23,6 +23,7 @@ var plan = map[string][]string{
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
 	"internal/raft":      {},
+	"internal/peer":      {},
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
 	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/raft", "internal/replica", "internal/sim/disk"},

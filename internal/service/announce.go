@@ -2,30 +2,41 @@ package service
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
 )
 
-// Announce makes this member's name and client URLs known through the log, and
-// sets the cluster's version if there is none yet. It does nothing where all of
-// that stands already.
+// Announce makes this member's name and client URLs known through the log, where
+// they are not. It asks again for as long as the members cannot agree, until ctx
+// ends.
 func (s *Service) Announce(ctx context.Context, name string, clientURLs []string) error {
-	members := s.c.Machine.View().Members
-	if self, ok := members.Get(s.c.MemberID); ok && (self.Name != name || !slices.Equal(self.ClientURLs, clientURLs)) {
+	for {
+		self, ok := s.c.Machine.View().Members.Get(s.c.MemberID)
+		if !ok || self.Name == name && slices.Equal(self.ClientURLs, clientURLs) {
+			return nil
+		}
 		err := s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{ClusterMemberAttrSet: &etcdserverpb.ClusterMemberAttrSetRequest{
 			Member_ID:        s.c.MemberID,
 			MemberAttributes: &etcdserverpb.MemberAttributes{Name: name, ClientUrls: clientURLs},
 		}})
-		if err != nil {
+		if err != nil && !errors.Is(err, errs.Timeout) {
 			return err
 		}
 	}
-	if members.Version == "" {
-		return s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{ClusterVersionSet: &etcdserverpb.ClusterVersionSetRequest{Ver: version.Cluster}})
-	}
-	return nil
+}
+
+// SetClusterVersion sets the version that the members agree on.
+func (s *Service) SetClusterVersion(ctx context.Context, v version.Number) error {
+	return s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{ClusterVersionSet: &etcdserverpb.ClusterVersionSetRequest{Ver: v.String()}})
+}
+
+// EndDowngrade gives a downgrade up, or takes note that it is done.
+func (s *Service) EndDowngrade(ctx context.Context) error {
+	return s.setDowngrade(ctx, &etcdserverpb.DowngradeInfoSetRequest{})
 }
 
 // Leads says whether this member is the leader.

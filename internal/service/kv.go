@@ -28,6 +28,10 @@ func (s *Service) rangeKeys(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
+	if !r.Serializable && s.c.Replica.Status().Learner {
+		fail(c, errs.NotSupportedForLearner)
+		return
+	}
 	if !r.Serializable && !s.c.Replica.Alone() {
 		kept := keepRange(&r)
 		c.Keep()

@@ -38,7 +38,8 @@ func (s *Service) answerStatus(c *rpc.Call) {
 		RaftTerm:         raft.Term,
 		RaftAppliedIndex: view.Applied,
 		StorageVersion:   s.c.StorageVersion,
-		DowngradeInfo:    &etcdserverpb.DowngradeInfo{},
+		DowngradeInfo:    &etcdserverpb.DowngradeInfo{Enabled: view.Members.Downgrade != "", TargetVersion: view.Members.Downgrade},
+		IsLearner:        raft.Learner,
 	}
 	for _, a := range view.Members.Alarms {
 		res.Errors = append(res.Errors, a.String())

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -37,8 +39,22 @@ type Config struct {
 	// Quota bounds the bytes of the records that are not compacted.
 	Quota machine.Quota
 	// Space watches the disk.
-	Space  *space.Watch
-	Logger *zap.Logger
+	Space *space.Watch
+	// Peers is what is known of the other members.
+	Peers Peers
+	// StrictReconfig refuses changes of the membership that endanger the quorum.
+	StrictReconfig bool
+	Logger         *zap.Logger
+}
+
+// Peers is what a member knows of the others, and can ask of them.
+type Peers struct {
+	// ActiveSince is since when there has been a connection to a member; zero if
+	// there is none.
+	ActiveSince func(id uint64) time.Time
+	// Promote asks a member at one of its peer URLs to promote a learner, in the
+	// name of whoever the token is of. Answers of that member are of package errs.
+	Promote func(ctx context.Context, urls []string, id uint64, token string) error
 }
 
 // Service serves the methods of all services. Close stops its workers.
@@ -88,15 +104,21 @@ func (s *Service) Kick() { s.c.Replica.Kick() }
 
 // Methods is the table of what is served.
 func (s *Service) Methods() []rpc.Method {
-	return withReflection([]rpc.Method{
-		{Path: "/etcdserverpb.KV/Range", Inline: s.rangeKeys},
+	methods := []rpc.Method{
+		{Path: rangePath, Inline: s.rangeKeys},
 		{Path: "/etcdserverpb.KV/RangeStream", Stream: s.rangeStream},
 		{Path: "/etcdserverpb.KV/Put", Inline: s.put},
 		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
 		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
-		{Path: "/etcdserverpb.Maintenance/Status", Inline: s.status},
+		{Path: "/etcdserverpb.Cluster/MemberAdd", Inline: s.memberAdd},
+		{Path: "/etcdserverpb.Cluster/MemberRemove", Inline: s.memberRemove},
+		{Path: "/etcdserverpb.Cluster/MemberUpdate", Inline: s.memberUpdate},
+		{Path: "/etcdserverpb.Cluster/MemberPromote", Stream: s.memberPromote},
+		{Path: "/etcdserverpb.Maintenance/MoveLeader", Stream: s.moveLeader},
+		{Path: "/etcdserverpb.Maintenance/Downgrade", Stream: s.downgrade},
+		{Path: statusPath, Inline: s.status},
 		{Path: "/etcdserverpb.Maintenance/Hash", Inline: s.hash},
 		{Path: "/etcdserverpb.Maintenance/HashKV", Inline: s.hashKV},
 		{Path: "/etcdserverpb.Maintenance/Alarm", Inline: s.alarm},
@@ -104,7 +126,11 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/grpc.health.v1.Health/Check", Stream: s.healthCheck},
 		{Path: "/grpc.health.v1.Health/List", Stream: s.healthList},
 		{Path: "/grpc.health.v1.Health/Watch", Stream: s.healthWatch},
-	})
+	}
+	for i := range methods {
+		methods[i] = s.guarded(methods[i])
+	}
+	return withReflection(methods)
 }
 
 // FirstRequestID makes the first of a run of request ids that no other member,

@@ -38,7 +38,7 @@ func newRig(t *testing.T, so store.Options, wo wal.Options) *rig {
 	require.NoError(t, err)
 	keys, err := mvcc.Load(d.Store, d.Applied.Revision, 1<<10)
 	require.NoError(t, err)
-	m, err := machine.New(d.Store, keys, 0)
+	m, err := machine.New(d.Store, keys, 0, 1)
 	require.NoError(t, err)
 	node, err := raft.New(raft.Config{ID: 7, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true,
 		PrevIndex: d.Recovered.Prev.Index, PrevTerm: d.Recovered.Prev.Term, Entries: d.Recovered.Entries, HardState: d.Recovered.HardState,

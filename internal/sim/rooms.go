@@ -68,7 +68,7 @@ func (r *rooms) load() error {
 	if err != nil {
 		return err
 	}
-	if r.machine, err = machine.New(d.Store, keys, 0); err != nil {
+	if r.machine, err = machine.New(d.Store, keys, 0, 1); err != nil {
 		return err
 	}
 	r.node, err = raft.New(raft.Config{

@@ -80,6 +80,7 @@ func startMember(ts *testscript.TestScript, _ bool, _ []string) {
 		c := server.Default()
 		c.DataDir = filepath.Join(ts.Getenv("WORK"), "member")
 		c.ListenClientURLs, c.AdvertiseClientURLs = at, at
+		c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 		c.UnsafeNoFsync = true
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		m, err = server.Start(ctx, c, zap.NewNop())

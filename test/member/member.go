@@ -78,7 +78,7 @@ func (m *Member) Start() {
 	log, err := os.OpenFile(m.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(m.t, err)
 	defer log.Close()
-	args := append([]string{"--data-dir", m.dir, "--listen-client-urls", url, "--advertise-client-urls", url}, m.args...)
+	args := append([]string{"--data-dir", m.dir, "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", "http://127.0.0.1:0"}, m.args...)
 	m.cmd = exec.Command(m.binary, args...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

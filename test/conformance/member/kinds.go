@@ -16,6 +16,7 @@ func Ours(binary string, flags ...string) Kind {
 			"--data-dir", m.dataDir(),
 			"--listen-client-urls", m.URL(),
 			"--advertise-client-urls", m.URL(),
+			"--listen-peer-urls", "http://127.0.0.1:0",
 		}, flags...)
 	}}
 }

@@ -1,0 +1,73 @@
+package replica
+
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// wantsProposals says that there is room: while two batches are on their way to
+// the disk, those that come gather into a third, and while much waits to be
+// applied they stay in the inbox, which refuses what is too much.
+func (r *Core) wantsProposals() bool {
+	if r.appending >= 2 || len(r.held) > 0 {
+		return false
+	}
+	if r.c.Node.LogBytes() > maxLogBytes {
+		r.trim()
+	}
+	return r.c.Node.LogBytes() <= maxLogBytes
+}
+
+// propose takes the batch of proposals on, and offers it to raft.
+func (r *Core) propose() {
+	r.calls.add(r.in.proposals)
+	r.offer(r.in.proposals)
+}
+
+// offer steps proposals, in order; a change of the configuration travels alone.
+// What nobody takes was never logged: it is held with all that comes after it,
+// and offered again until it has waited too long.
+func (r *Core) offer(proposals []proposal) {
+	for len(proposals) > 0 {
+		n := slices.IndexFunc(proposals, func(p proposal) bool { return p.change })
+		var err error
+		switch n {
+		case 0:
+			n = 1
+			err = r.c.Node.ProposeChange(proposals[0].data)
+		case -1:
+			n = len(proposals)
+			fallthrough
+		default:
+			err = r.c.Node.Propose(entries(proposals[:n]))
+		}
+		if err != nil {
+			r.held = append([]proposal(nil), proposals...)
+			return
+		}
+		proposals = proposals[n:]
+	}
+}
+
+// entries are the entries of proposals. Raft keeps them, so they are not reused.
+func entries(proposals []proposal) []*raftpb.Entry {
+	slab := make([]raftpb.Entry, len(proposals))
+	out := make([]*raftpb.Entry, len(slab))
+	for i, p := range proposals {
+		slab[i].Data = p.data
+		out[i] = &slab[i]
+	}
+	return out
+}
+
+// offerHeld offers again what is held and still waited for.
+func (r *Core) offerHeld() {
+	if !r.offerAt || len(r.held) == 0 || r.c.Node.Status().Leader == 0 {
+		return
+	}
+	r.offerAt = false
+	held := slices.DeleteFunc(r.held, func(p proposal) bool { return !r.calls.has(p.id) })
+	r.held = nil
+	r.offer(held)
+}

@@ -1,0 +1,209 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+
+	"etcd.alt/api/version"
+	"etcd.alt/internal/cert"
+	"etcd.alt/internal/member"
+	"etcd.alt/internal/peer"
+)
+
+// peerHeaderTimeout is how long another member may take for the head of a
+// request.
+const peerHeaderTimeout = 5 * time.Second
+
+// peers is what connects a member with the others. It follows the membership as
+// it is published.
+type peers struct {
+	m         *Member
+	transport *peer.Transport
+	http      *http.Server
+	changed   chan struct{} // of capacity 1: the membership may be another
+	known     map[uint64][]string
+}
+
+// newPeers makes the connections; nothing comes in before serve, and nobody is
+// dialed before follow.
+func newPeers(m *Member) (*peers, error) {
+	p := &peers{m: m, changed: make(chan struct{}, 1), known: map[uint64][]string{}}
+	dial, err := m.config.peerClientTLS(m.logger.Named("peer-tls"))
+	if err != nil {
+		return nil, err
+	}
+	p.transport, err = peer.New(peer.Config{
+		ID:              m.data.Identity.MemberID,
+		ClusterID:       m.data.Identity.ClusterID,
+		PeerURLs:        urlStrings(m.config.InitialAdvertisePeerURLs),
+		Version:         version.Server,
+		TLS:             dial,
+		DialTimeout:     time.Second + m.config.ElectionTimeout,
+		Logger:          m.logger.Named("peer"),
+		Deliver:         p.deliver,
+		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },
+		SnapshotSent:    func(uint64, bool) {},
+		Removed:         func(id uint64) bool { return m.machine.View().Members.IsRemoved(id) },
+		Gone:            p.gone,
+		OpenSnapshot:    func(*raftpb.Message) (io.ReadCloser, error) { return nil, errNoSnapshots },
+		ReceiveSnapshot: func(*raftpb.Message, io.Reader) error { return errNoSnapshots },
+	})
+	if err != nil {
+		return nil, err
+	}
+	quiet, err := zap.NewStdLogAt(m.logger.Named("peer-http"), zap.DebugLevel)
+	if err != nil {
+		return nil, err
+	}
+	p.http = &http.Server{Handler: p.transport.Handler(), ReadHeaderTimeout: peerHeaderTimeout, ErrorLog: quiet}
+	return p, nil
+}
+
+var errNoSnapshots = errors.New("snapshots are not supported by this version")
+
+// serve lets the others in.
+func (p *peers) serve() {
+	for _, l := range p.m.listeners.peers {
+		p.m.background.Go(func() {
+			if err := p.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				p.m.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
+			}
+		})
+	}
+}
+
+// close cuts all connections.
+func (p *peers) close() error {
+	p.transport.Close()
+	return p.http.Close()
+}
+
+// deliver hands the replica what another member has sent.
+func (p *peers) deliver(m *raftpb.Message) error {
+	err := p.m.replica.Receive(m)
+	p.m.replica.Kick()
+	return err
+}
+
+// gone hears from another member that this one was removed, which it may have
+// been cut off from hearing of itself.
+func (p *peers) gone(by uint64) {
+	p.m.fail(fmt.Errorf("%w, says member %x", errRemoved, by))
+}
+
+// promote asks a member to promote a learner.
+func (p *peers) promote(ctx context.Context, urls []string, id uint64, token string) error {
+	return errNoPromotion
+}
+
+// versionOf asks a member for its version.
+func (p *peers) versionOf(ctx context.Context, one member.Member) (version.Number, bool) {
+	return version.Parse(version.Server)
+}
+
+var errNoPromotion = errors.New("only the leader can promote a learner")
+
+// reconfigured is called by the replica when the configuration has changed.
+func (p *peers) reconfigured() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// routineFollow connects with the members as they come and go.
+func (p *peers) routineFollow() {
+	for {
+		p.follow()
+		select {
+		case <-p.changed:
+		case <-p.m.stopTicks:
+			return
+		}
+	}
+}
+
+// follow brings the connections in line with the published membership.
+func (p *peers) follow() {
+	members := p.m.machine.View().Members
+	for id := range p.known {
+		if _, ok := members.Get(id); !ok {
+			delete(p.known, id)
+			p.transport.Remove(id)
+		}
+	}
+	for _, one := range members.Members {
+		known, ok := p.known[one.ID]
+		var err error
+		switch {
+		case one.ID == p.m.data.Identity.MemberID || slices.Equal(known, one.PeerURLs):
+			continue
+		case ok:
+			err = p.transport.Update(one.ID, one.PeerURLs)
+		default:
+			err = p.transport.Add(one.ID, one.PeerURLs)
+		}
+		if err != nil {
+			p.m.logger.Error("a member cannot be reached", zap.String("member-id", fmt.Sprintf("%x", one.ID)), zap.Error(err))
+		}
+		p.known[one.ID] = one.PeerURLs
+	}
+}
+
+// peerTLS is the configuration of listeners for other members; nil where none of
+// them speaks TLS.
+func (c *Config) peerTLS(logger *zap.Logger) (*tls.Config, error) {
+	needed := false
+	for _, u := range c.ListenPeerURLs {
+		needed = needed || secure(u)
+		if !secure(u) && c.PeerCertFile != "" {
+			logger.Warn("--peer-cert-file and --peer-key-file are set, but ignored on this plain URL", zap.String("url", u.String()))
+		}
+	}
+	if !needed {
+		return nil, nil
+	}
+	s, err := cert.NewServer(cert.ServerOptions{
+		Files:          c.peerFiles(),
+		ClientCertAuth: c.PeerClientCertAuth,
+		Protocol:       c.TLSProtocol,
+		NextProtos:     []string{"http/1.1"},
+		Logger:         logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.Config(), nil
+}
+
+// peerClientTLS is the configuration with which https URLs of other members are
+// dialed. They may have some where this one has none.
+func (c *Config) peerClientTLS(logger *zap.Logger) (*tls.Config, error) {
+	files := c.peerFiles()
+	if c.PeerClientCertFile != "" || c.PeerClientKeyFile != "" {
+		files.Cert, files.CertName = c.PeerClientCertFile, "--peer-client-cert-file"
+		files.Key, files.KeyName = c.PeerClientKeyFile, "--peer-client-key-file"
+	}
+	client, err := cert.NewClient(cert.ClientOptions{Files: files, Protocol: c.TLSProtocol, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	return client.Config(), nil
+}
+
+func (c *Config) peerFiles() cert.Files {
+	return cert.Files{
+		Cert: c.PeerCertFile, CertName: "--peer-cert-file",
+		Key: c.PeerKeyFile, KeyName: "--peer-key-file",
+		CA: c.PeerTrustedCAFile, CAName: "--peer-trusted-ca-file",
+	}
+}
