@@ -32,7 +32,7 @@ func TestADisarmedAlarmStaysDisarmed(t *testing.T) {
 	m := start(t, testConfig(t))
 	defer func() { require.NoError(t, m.Close()) }()
 	conn := dial(t, m)
-	self := m.data.Identity.MemberID
+	self := m.state.Data.Identity.MemberID
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	var refused atomic.Int64

@@ -19,14 +19,13 @@ import (
 	"etcd.alt/api/version"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
-	"etcd.alt/internal/machine"
 	"etcd.alt/internal/metrics"
-	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
 	"etcd.alt/internal/service"
 	"etcd.alt/internal/space"
+	"etcd.alt/internal/state"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
 	"etcd.alt/internal/web"
@@ -54,8 +53,7 @@ type Member struct {
 	logger    *zap.Logger
 	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
 	space     *space.Watch
-	data      *datadir.Data
-	machine   *machine.Machine
+	state     *state.State
 	replica   *replica.Replica
 	service   *service.Service
 	peers     *peers
@@ -66,7 +64,8 @@ type Member struct {
 
 	background sync.WaitGroup // ticks, looks and listeners
 	stopTicks  chan struct{}
-	failed     chan error // of capacity 1: why the member cannot go on
+	ready      chan struct{} // closed when service is there
+	failed     chan error    // of capacity 1: why the member cannot go on
 
 	closing sync.Once
 	closed  error // what Close returns
@@ -89,7 +88,7 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 
 // startOn is Start with the data on fs and settings that are valid.
 func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Member, error) {
-	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), failed: make(chan error, 1)}
+	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1)}
 	if err := m.start(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -106,19 +105,11 @@ func (m *Member) start(ctx context.Context) error {
 	if err := m.listeners.bind(c, m.logger); err != nil {
 		return err
 	}
-	d, err := m.openData()
-	if err != nil {
+	if err := m.openState(ctx); err != nil {
 		return err
 	}
-	m.data = d
+	d := m.state.Data
 	m.look()
-	keys, err := mvcc.Load(d.Store, d.Applied.Revision, c.CacheBytes)
-	if err != nil {
-		return errors.Join(err, d.Log.Close())
-	}
-	if m.machine, err = machine.New(d.Store, keys, c.quota(), int(c.MaxLearners)); err != nil {
-		return errors.Join(err, d.Log.Close())
-	}
 	node, err := raft.New(raft.Config{
 		ID:             d.Identity.MemberID,
 		ElectionTicks:  int(c.ElectionTimeout / c.HeartbeatInterval),
@@ -142,7 +133,7 @@ func (m *Member) start(ctx context.Context) error {
 	m.replica = replica.New(replica.Config{
 		Node:         node,
 		Log:          d.Log,
-		State:        m.counts.Machine(m.machine),
+		State:        m.counts.Machine(m.state),
 		Settled:      answers.Flush,
 		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
@@ -161,9 +152,8 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	m.service = service.New(service.Config{
-		Machine:         m.machine,
+		Machine:         m.state,
 		Replica:         m.replica,
-		Store:           d.Store,
 		Answers:         answers,
 		ClusterID:       d.Identity.ClusterID,
 		MemberID:        d.Identity.MemberID,
@@ -178,6 +168,7 @@ func (m *Member) start(ctx context.Context) error {
 		StorageVersion:  version.Storage,
 		Logger:          m.logger.Named("service"),
 	})
+	close(m.ready)
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
 		return fmt.Errorf("make this member known: %w", err)
 	}
@@ -197,8 +188,8 @@ func (m *Member) start(ctx context.Context) error {
 		zap.String("cluster-id", fmt.Sprintf("%x", d.Identity.ClusterID)),
 		zap.String("member-id", fmt.Sprintf("%x", d.Identity.MemberID)),
 		zap.Strings("listen-client-urls", urlStrings(c.ListenClientURLs)),
-		zap.Uint64("applied-index", m.machine.View().Applied),
-		zap.Int64("revision", m.machine.View().Keys.Revision),
+		zap.Uint64("applied-index", m.state.View().Applied),
+		zap.Int64("revision", m.state.View().Keys.Revision),
 		zap.Duration("took", time.Since(began)))
 	return nil
 }
@@ -340,8 +331,8 @@ func (m *Member) routineLook() {
 		case <-t.C:
 			m.look()
 			m.space.KeepReserve()
-			if s := m.data.Store; m.space.Low() && looks%flushLooks == 0 && !s.MayStall() {
-				if err := s.StartFlush(); err != nil {
+			if s := m.state.Data.Store(); m.space.Low() && looks%flushLooks == 0 && !s.MayStall() {
+				if err := s.StartFlush(); err != nil && !errors.Is(err, store.ErrReplaced) {
 					m.fail(err)
 				}
 				m.rewrite(&rewritten)
@@ -358,11 +349,11 @@ func (m *Member) routineLook() {
 // number done: the engine leaves a few deletions lie until more come, and while
 // space is low none may come. No look is made meanwhile, and no put admitted.
 func (m *Member) rewrite(done *uint64) {
-	s := m.data.Store
+	s := m.state.Data.Store()
 	stored, err := s.DiskBytes()
 	if n := s.Flushes(); err == nil && n != *done && m.space.RoomToRewrite(int64(stored)) {
 		*done = n
-		if err := s.Compact(); err != nil {
+		if err := s.Compact(); err != nil && !errors.Is(err, store.ErrReplaced) {
 			m.logger.Warn("the store could not be compacted", zap.Error(err))
 		}
 	}
@@ -370,7 +361,7 @@ func (m *Member) rewrite(done *uint64) {
 
 // look has the watch look at the disk.
 func (m *Member) look() {
-	stored, err := m.data.Store.DiskBytes()
+	stored, err := m.state.DiskBytes()
 	if err != nil {
 		return // the store has failed, and says so itself
 	}
@@ -391,7 +382,7 @@ func (m *Member) routineCompact(policy compactor.Policy) {
 			return
 		}
 		now := time.Since(began)
-		at, ok := policy.Due(now, m.machine.View().Keys.Revision)
+		at, ok := policy.Due(now, m.state.View().Keys.Revision)
 		if !ok || !m.service.Leads() {
 			continue
 		}
@@ -448,9 +439,8 @@ func (m *Member) close() error {
 	if m.service != nil {
 		m.service.Close()
 	}
-	if m.data != nil {
-		note(m.data.Store.Close())
-		note(m.data.Unlock())
+	if m.state != nil {
+		note(m.state.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -529,45 +519,61 @@ func (m *Member) plan(path string) space.Plan {
 	return space.PlanFor(int64(min(u.TotalBytes, math.MaxInt64)), 0)
 }
 
-// openData opens the data directory, and makes it if there is none.
-func (m *Member) openData() (*datadir.Data, error) {
+// openState opens the data directory, and makes it if there is none.
+func (m *Member) openState(ctx context.Context) error {
 	c := m.config
 	members, self, err := c.initialMembers()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
-	d, err := datadir.Open(datadir.Options{
-		FS:   m.fs,
-		Path: c.directory(),
-		Log:  c.walDirectory(),
-		Store: store.Options{
-			Logger:        storeLogger{m.logger.Named("store").Sugar()},
-			MemTableBytes: uint64(data.MemTable),
-			OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
-			AroundCommit:  m.counts.AroundCommit,
+	m.state, err = state.Open(state.Options{
+		Data: datadir.Options{
+			FS:   m.fs,
+			Path: c.directory(),
+			Log:  c.walDirectory(),
+			Store: store.Options{
+				Logger:        storeLogger{m.logger.Named("store").Sugar()},
+				MemTableBytes: uint64(data.MemTable),
+				OnFatal:       func(err error) { m.fail(fmt.Errorf("the store has failed: %w", err)) },
+				AroundCommit:  m.counts.AroundCommit,
+			},
+			WAL: wal.Options{
+				Salt:         rand.Uint64(),
+				NoSync:       c.UnsafeNoFsync,
+				AroundSync:   m.counts.AroundSync,
+				AroundWrite:  m.counts.AroundWrite,
+				SegmentBytes: log.Segment,
+				KeepFree:     log.Low,
+			},
+			Members: members,
+			Self:    self.ID,
+			Locked: func() {
+				m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
+				m.space.Look(0)
+			},
+			Room: m.roomForSnapshot,
 		},
-		WAL: wal.Options{
-			Salt:         rand.Uint64(),
-			NoSync:       c.UnsafeNoFsync,
-			AroundSync:   m.counts.AroundSync,
-			AroundWrite:  m.counts.AroundWrite,
-			SegmentBytes: log.Segment,
-			KeepFree:     log.Low,
-		},
-		Members: members,
-		Self:    self.ID,
-		Locked: func() {
-			m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
-			m.space.Look(0)
-		},
+		CacheBytes:  c.CacheBytes,
+		Quota:       c.quota(),
+		MaxLearners: int(c.MaxLearners),
+		Failed:      func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if cut := d.Recovered.Cut; cut != nil {
+	if cut := m.state.Data.Recovered.Cut; cut != nil {
 		m.logger.Info("cut the torn end of the log: it was being written when the member stopped",
 			zap.String("file", cut.File), zap.Int64("offset", cut.Offset), zap.Int64("bytes", cut.Bytes))
 	}
-	return d, nil
+	return nil
+}
+
+// roomForSnapshot says whether there is room for a snapshot of so many bytes.
+func (m *Member) roomForSnapshot(bytes int64) error {
+	m.look()
+	if !m.space.Admit(bytes) {
+		return fmt.Errorf("there is no room for a snapshot of %d bytes: %s", bytes, m.space.Trouble())
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/api/version"
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/member"
@@ -28,6 +29,7 @@ const peerHeaderTimeout = 5 * time.Second
 type peers struct {
 	m         *Member
 	transport *peer.Transport
+	client    *peer.Client
 	http      *http.Server
 	changed   chan struct{} // of capacity 1: the membership may be another
 	known     map[uint64][]string
@@ -42,8 +44,8 @@ func newPeers(m *Member) (*peers, error) {
 		return nil, err
 	}
 	p.transport, err = peer.New(peer.Config{
-		ID:              m.data.Identity.MemberID,
-		ClusterID:       m.data.Identity.ClusterID,
+		ID:              m.state.Data.Identity.MemberID,
+		ClusterID:       m.state.Data.Identity.ClusterID,
 		PeerURLs:        urlStrings(m.config.InitialAdvertisePeerURLs),
 		Version:         version.Server,
 		TLS:             dial,
@@ -51,24 +53,46 @@ func newPeers(m *Member) (*peers, error) {
 		Logger:          m.logger.Named("peer"),
 		Deliver:         p.deliver,
 		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },
-		SnapshotSent:    func(uint64, bool) {},
-		Removed:         func(id uint64) bool { return m.machine.View().Members.IsRemoved(id) },
+		SnapshotSent:    p.snapshotSent,
+		Removed:         func(id uint64) bool { return m.state.View().Members.IsRemoved(id) },
 		Gone:            p.gone,
-		OpenSnapshot:    func(*raftpb.Message) (io.ReadCloser, error) { return nil, errNoSnapshots },
-		ReceiveSnapshot: func(*raftpb.Message, io.Reader) error { return errNoSnapshots },
+		OpenSnapshot:    p.openSnapshot,
+		ReceiveSnapshot: p.receiveSnapshot,
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.client = peer.NewClient(peer.ClientConfig{TLS: dial, DialTimeout: time.Second, ClusterID: m.state.Data.Identity.ClusterID})
 	quiet, err := zap.NewStdLogAt(m.logger.Named("peer-http"), zap.DebugLevel)
 	if err != nil {
 		return nil, err
 	}
-	p.http = &http.Server{Handler: p.transport.Handler(), ReadHeaderTimeout: peerHeaderTimeout, ErrorLog: quiet}
+	p.http = &http.Server{Handler: p.handler(), ReadHeaderTimeout: peerHeaderTimeout, ErrorLog: quiet}
 	return p, nil
 }
 
-var errNoSnapshots = errors.New("snapshots are not supported by this version")
+// openSnapshot reads the copy of the state that a message speaks of.
+func (p *peers) openSnapshot(m *raftpb.Message) (io.ReadCloser, error) {
+	p.m.logger.Info("a snapshot is being sent", zap.String("to", fmt.Sprintf("%x", m.GetTo())), zap.Uint64("index", m.GetSnapshot().GetMetadata().GetIndex()))
+	return p.m.state.Open(m.GetSnapshot().GetMetadata())
+}
+
+// snapshotSent tells the replica what came of a snapshot.
+func (p *peers) snapshotSent(id uint64, ok bool) {
+	p.m.logger.Info("a snapshot was sent", zap.String("to", fmt.Sprintf("%x", id)), zap.Bool("arrived", ok))
+	p.m.replica.ReportSnapshot(id, ok)
+}
+
+// receiveSnapshot puts what comes with a message on disk.
+func (p *peers) receiveSnapshot(m *raftpb.Message, body io.Reader) error {
+	s := m.GetSnapshot().GetMetadata()
+	p.m.logger.Info("a snapshot is being received", zap.String("from", fmt.Sprintf("%x", m.GetFrom())), zap.Uint64("index", s.GetIndex()))
+	err := p.m.state.Receive(s, body)
+	if err != nil {
+		p.m.logger.Warn("a snapshot could not be received", zap.Error(err))
+	}
+	return err
+}
 
 // serve lets the others in.
 func (p *peers) serve() {
@@ -84,6 +108,7 @@ func (p *peers) serve() {
 // close cuts all connections.
 func (p *peers) close() error {
 	p.transport.Close()
+	p.client.Close()
 	return p.http.Close()
 }
 
@@ -100,17 +125,43 @@ func (p *peers) gone(by uint64) {
 	p.m.fail(fmt.Errorf("%w, says member %x", errRemoved, by))
 }
 
-// promote asks a member to promote a learner.
+// promote asks a member at one of its URLs to promote a learner.
 func (p *peers) promote(ctx context.Context, urls []string, id uint64, token string) error {
-	return errNoPromotion
+	return p.ask(ctx, urls, func(ctx context.Context, url string) error {
+		_, err := p.client.Promote(ctx, url, id, token)
+		return err
+	})
 }
 
 // versionOf asks a member for its version.
-func (p *peers) versionOf(ctx context.Context, one member.Member) (version.Number, bool) {
-	return version.Parse(version.Server)
+func (p *peers) versionOf(ctx context.Context, one member.Member) (v version.Number, ok bool) {
+	err := p.ask(ctx, one.PeerURLs, func(ctx context.Context, url string) error {
+		told, err := p.client.ServerVersion(ctx, url)
+		if err == nil {
+			v, ok = version.Parse(told.Server)
+		}
+		return err
+	})
+	return v, ok && err == nil
 }
 
-var errNoPromotion = errors.New("only the leader can promote a learner")
+// askTimeout is how long another member may take for an answer.
+const askTimeout = 5 * time.Second
+
+// ask tries the URLs of a member until one answers, be it with an error of its
+// own.
+func (p *peers) ask(ctx context.Context, urls []string, question func(context.Context, string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err := errors.New("the member has no peer URL")
+	for _, url := range urls {
+		err = question(ctx, url)
+		if own := (*errs.Error)(nil); err == nil || errors.As(err, &own) {
+			return err
+		}
+	}
+	return err
+}
 
 // reconfigured is called by the replica when the configuration has changed.
 func (p *peers) reconfigured() {
@@ -134,7 +185,7 @@ func (p *peers) routineFollow() {
 
 // follow brings the connections in line with the published membership.
 func (p *peers) follow() {
-	members := p.m.machine.View().Members
+	members := p.m.state.View().Members
 	for id := range p.known {
 		if _, ok := members.Get(id); !ok {
 			delete(p.known, id)
@@ -145,7 +196,7 @@ func (p *peers) follow() {
 		known, ok := p.known[one.ID]
 		var err error
 		switch {
-		case one.ID == p.m.data.Identity.MemberID || slices.Equal(known, one.PeerURLs):
+		case one.ID == p.m.state.Data.Identity.MemberID || slices.Equal(known, one.PeerURLs):
 			continue
 		case ok:
 			err = p.transport.Update(one.ID, one.PeerURLs)

@@ -160,7 +160,7 @@ func TestAutoCompaction(t *testing.T) {
 	conn := dial(t, m)
 	require.NoError(t, put(t, conn, "k", 1))
 	require.NoError(t, put(t, conn, "k", 1))
-	require.Eventually(t, func() bool { return m.machine.View().Keys.Compacted == 3 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return m.state.View().Keys.Compacted == 3 }, time.Minute, 10*time.Millisecond)
 	_, err := call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k"), Revision: 2})
 	require.ErrorContains(t, err, "etcdserver: mvcc: required revision has been compacted")
 }

@@ -35,7 +35,7 @@ func (m *Member) decideVersion(ctx context.Context) {
 	if !m.service.Leads() {
 		return
 	}
-	members := m.machine.View().Members
+	members := m.state.View().Members
 	decided, known := version.Parse(members.Version)
 	lowest, all := m.lowestVersion(ctx)
 	switch {
@@ -65,8 +65,8 @@ var oldest = version.Number{Major: 3}
 // lowestVersion asks all members; all says that each has answered.
 func (m *Member) lowestVersion(ctx context.Context) (lowest version.Number, all bool) {
 	lowest, _ = version.Parse(version.Server)
-	for _, one := range m.machine.View().Members.Members {
-		if one.ID == m.data.Identity.MemberID {
+	for _, one := range m.state.View().Members.Members {
+		if one.ID == m.state.Data.Identity.MemberID {
 			continue
 		}
 		v, ok := m.peers.versionOf(ctx, one)

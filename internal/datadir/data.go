@@ -3,6 +3,7 @@ package datadir
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
@@ -29,19 +30,26 @@ type Options struct {
 	// Locked, if set, is called when the directory is locked and nothing in it
 	// has been opened or made: the moment to make room.
 	Locked func()
+	// Background, if set, runs what may take its time; otherwise it has a goroutine
+	// of its own, which Close waits for.
+	Background func(func())
+	// Room, if set, says whether there is room for so many bytes more, a snapshot.
+	Room func(bytes int64) error
 }
 
-// Data is what a member starts from: a store and a log that fit each other.
-// Store and Log belong to the caller, who closes them before Unlock.
+// Data is what a member starts from: a store and a log that fit each other. The
+// log belongs to the caller, who closes it before Close.
 type Data struct {
 	Identity  store.Identity
-	Store     *store.Store
 	Log       *wal.Log
 	Recovered *wal.Recovered
-	// Applied is the last entry that the store has, durably.
+	// Applied is the last entry that the store has at start, durably.
 	Applied store.Applied
 
+	options   *Options
 	directory *directory
+	store     atomic.Pointer[store.Store] // in force
+	snapshots snapshots
 }
 
 // Open locks the directory and opens what is in it, and makes it first if there
@@ -55,15 +63,23 @@ func Open(o Options) (*Data, error) {
 		o.Locked()
 	}
 	o.Store.FS, o.WAL.FS, o.WAL.Dir = o.FS, o.FS, o.Log
-	d := &Data{directory: dir}
+	d := &Data{options: &o, directory: dir}
+	d.snapshots.mu.copies = map[uint64]string{}
 	if err := d.open(&o); err != nil {
 		return nil, errors.Join(err, dir.lock.Close())
 	}
 	return d, nil
 }
 
-// Unlock lets go of the directory.
-func (d *Data) Unlock() error { return d.directory.lock.Close() }
+// Store is the store in force.
+func (d *Data) Store() *store.Store { return d.store.Load() }
+
+// Close closes the store, and those that still wait for a reader, and lets go of
+// the directory. Nobody reads any more, nor sends or receives a snapshot.
+func (d *Data) Close() error {
+	d.snapshots.retiring.Wait()
+	return errors.Join(d.dropReceived(), d.Store().Close(), d.directory.lock.Close())
+}
 
 func (d *Data) open(o *Options) error {
 	path, err := d.directory.store()
@@ -75,15 +91,17 @@ func (d *Data) open(o *Options) error {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 		path = d.directory.file(firstStore)
-	} else if err := d.directory.clearBootstrap(); err != nil {
+	} else if err := errors.Join(d.directory.clearBootstrap(), d.directory.clearStores(path)); err != nil {
 		return err
 	}
 	o.Store.Dir = path
-	if d.Store, err = store.Open(o.Store); err != nil {
+	s, err := store.Open(o.Store)
+	if err != nil {
 		return err
 	}
+	d.store.Store(s)
 	if err := d.openLog(o); err != nil {
-		return errors.Join(err, d.Store.Close())
+		return errors.Join(err, s.Close())
 	}
 	return nil
 }
@@ -93,13 +111,13 @@ func (d *Data) open(o *Options) error {
 func (d *Data) openLog(o *Options) error {
 	var ok bool
 	var err error
-	if d.Identity, ok, err = d.Store.Identity(); err != nil {
+	if d.Identity, ok, err = d.Store().Identity(); err != nil {
 		return err
 	}
 	if !ok {
 		return fmt.Errorf("datadir: the store in %s has no identity", o.Store.Dir)
 	}
-	if d.Applied, _, err = d.Store.DurableApplied(); err != nil {
+	if d.Applied, _, err = d.Store().DurableApplied(); err != nil {
 		return err
 	}
 	w := o.WAL
@@ -110,7 +128,10 @@ func (d *Data) openLog(o *Options) error {
 		}
 		return err
 	}
-	if err := d.check(); err != nil {
+	if err = d.finishInstall(); err == nil {
+		err = d.check()
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("%s and %s do not belong together: %w", o.Store.Dir, o.Log, err), d.Log.Close())
 	}
 	if plantTwice && d.Applied.Index > d.Recovered.Prev.Index+5 {
@@ -119,13 +140,34 @@ func (d *Data) openLog(o *Options) error {
 	return nil
 }
 
+// finishInstall ends an install that was cut short. Where its store is in force,
+// the log begins anew behind it; where it is not, nothing has happened yet, and the
+// leader will send it again.
+func (d *Data) finishInstall() error {
+	in := d.Recovered.Installing
+	if in == nil {
+		return nil
+	}
+	d.Recovered.Installing = nil
+	if d.Applied.Index != in.Index || d.Applied.Term != in.Term {
+		if err := d.Log.Append(wal.Batch{Installing: &wal.Installing{}}); err != nil {
+			return err
+		}
+		return d.Log.Sync()
+	}
+	if err := d.Log.Reset(in.Position); err != nil {
+		return err
+	}
+	d.Recovered.Prev, d.Recovered.Entries = in.Position, nil
+	d.Recovered.HardState.Commit = proto.Uint64(in.Index)
+	return nil
+}
+
 // check holds the store's applied record against the log.
 func (d *Data) check() error {
 	r, a := d.Recovered, d.Applied
 	last := r.Prev.Index + uint64(len(r.Entries))
 	switch {
-	case r.Installing != nil:
-		return fmt.Errorf("the log speaks of a snapshot at %d that was being installed, which this version does not do", r.Installing.Index)
 	case a.Index < r.Prev.Index:
 		return fmt.Errorf("the store ends at entry %d and the log begins after %d", a.Index, r.Prev.Index)
 	case a.Index > last:

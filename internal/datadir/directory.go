@@ -16,7 +16,8 @@ const (
 	lockFile          = "lock"
 	bootstrappingFile = "bootstrapping"
 	currentFile       = "current"
-	firstStore        = "store-1"
+	storePrefix       = "store-"
+	firstStore        = storePrefix + "1"
 
 	// foreignDir and foreignLog are where upstream keeps its data.
 	foreignDir = "member"
@@ -80,7 +81,7 @@ func (d *directory) store() (string, error) {
 		return "", wrap(err)
 	}
 	name := strings.TrimSuffix(string(b), "\n")
-	if !strings.HasPrefix(name, "store-") || strings.ContainsAny(name, "/\\\n") {
+	if !strings.HasPrefix(name, storePrefix) || strings.ContainsAny(name, "/\\\n") {
 		return "", fmt.Errorf("datadir: %s does not name a store: %q", d.file(currentFile), name)
 	}
 	return d.file(name), nil

@@ -78,17 +78,32 @@ type answer struct {
 // Writes beyond quota are answered with errs.NoSpace; maxLearners must be the
 // same on every member.
 func New(s *store.Store, keys *mvcc.Update, quota Quota, maxLearners int) (*Machine, error) {
+	m := &Machine{quota: quota, maxLearners: maxLearners}
+	if err := m.Replace(s, keys); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Replace puts the state in a store, which keys was loaded from, in the place of
+// the present one, and publishes it. It is called where Apply is not. Who waits
+// for a sweep of the old state is told that there is nothing left of it.
+func (m *Machine) Replace(s *store.Store, keys *mvcc.Update) error {
 	members, err := loadMembers(s)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	applied, _, err := s.Applied()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m := &Machine{store: s, keys: keys, members: members, quota: quota, maxLearners: maxLearners}
+	m.store, m.keys, m.members, m.durable, m.flushes = s, keys, members, 0, 0
+	for _, sweep := range m.sweeps {
+		close(sweep.done)
+	}
+	m.sweeps = nil
 	m.publish(applied.Index)
-	return m, nil
+	return nil
 }
 
 // View returns the published state.

@@ -9,16 +9,17 @@ import (
 
 	"etcd.alt/internal/histogram"
 	"etcd.alt/internal/machine"
+	"etcd.alt/internal/state"
 )
 
 // slowApply is how long a batch of entries may take to be applied before it
 // counts as slow.
 const slowApply = 100 * time.Millisecond
 
-// Machine is a machine.Machine whose work is counted, for the replica. Its
+// Machine is a state.State whose work is counted, for the replica. Its
 // methods are to be called as those are.
 type Machine struct {
-	*machine.Machine
+	*state.State
 	r *Registry
 
 	// Of the Apply that runs.
@@ -31,8 +32,8 @@ type Machine struct {
 }
 
 // Machine returns m as one that r counts. It does so for one member only.
-func (r *Registry) Machine(m *machine.Machine) *Machine {
-	counted := &Machine{Machine: m, r: r}
+func (r *Registry) Machine(m *state.State) *Machine {
+	counted := &Machine{State: m, r: r}
 	counted.answered = counted.answer
 	return counted
 }
@@ -41,7 +42,7 @@ func (r *Registry) Machine(m *machine.Machine) *Machine {
 // applied and before the first is told: entries share the time equally.
 func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done func(id uint64, result any, err error)) (changes []*raftpb.ConfChange, conf *raftpb.ConfState, err error) {
 	m.began, m.took, m.done = time.Now(), 0, done
-	changes, conf, err = m.Machine.Apply(entries, wanted, m.answered)
+	changes, conf, err = m.State.Apply(entries, wanted, m.answered)
 	if m.took == 0 {
 		m.took = time.Since(m.began)
 	}
@@ -62,13 +63,13 @@ func (m *Machine) answer(id uint64, result any, err error) {
 // Sweep is machine.Machine's.
 func (m *Machine) Sweep() (more bool, err error) {
 	if !m.SweepDue() {
-		return m.Machine.Sweep()
+		return m.State.Sweep()
 	}
 	began := time.Now()
 	if m.sweeping.IsZero() {
 		m.sweeping = began
 	}
-	more, err = m.Machine.Sweep()
+	more, err = m.State.Sweep()
 	ended := time.Now()
 	t := m.TakeTally()
 	a := m.r.applied

@@ -9,12 +9,12 @@ import (
 	"etcd.alt/internal/service"
 )
 
-// state turns a member's gauges into families.
-type state struct{ gauges func() service.Gauges }
+// membership turns a member's gauges into families.
+type membership struct{ gauges func() service.Gauges }
 
 // State adds the families of a member whose gauges these are. They are read at
 // each scrape.
-func (r *Registry) State(gauges func() service.Gauges) { r.registry.MustRegister(&state{gauges}) }
+func (r *Registry) State(gauges func() service.Gauges) { r.registry.MustRegister(&membership{gauges}) }
 
 // plain are the families without labels.
 var plain = []struct {
@@ -56,7 +56,7 @@ func truth(b bool) float64 {
 }
 
 // Describe is prometheus.Collector's.
-func (s *state) Describe(to chan<- *prometheus.Desc) {
+func (s *membership) Describe(to chan<- *prometheus.Desc) {
 	for _, f := range plain {
 		to <- f.desc
 	}
@@ -66,7 +66,7 @@ func (s *state) Describe(to chan<- *prometheus.Desc) {
 }
 
 // Collect is prometheus.Collector's.
-func (s *state) Collect(to chan<- prometheus.Metric) {
+func (s *membership) Collect(to chan<- prometheus.Metric) {
 	g := s.gauges()
 	for _, f := range plain {
 		to <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(&g))

@@ -190,6 +190,17 @@ func noLeader(t *testing.T) *raft.RawNode {
 	return n
 }
 
+// Changes that nobody knows get through the library's proposal, and panic on
+// every member that applies them.
+func TestUnknownChangesPanicWhenApplied(t *testing.T) {
+	unknown, remove := raftpb.ConfChangeType(9), raftpb.ConfChangeRemoveNode
+	require.Panics(t, func() { follower(t).ApplyConfChange(&raftpb.ConfChange{Type: &unknown, NodeId: proto.Uint64(4)}) })
+	require.Panics(t, func() {
+		follower(t).ApplyConfChange(&raftpb.ConfChangeV2{Transition: raftpb.ConfChangeTransition(7).Enum(), Changes: []*raftpb.ConfChangeSingle{
+			{Type: &remove, NodeId: proto.Uint64(3)}, {Type: &remove, NodeId: proto.Uint64(2)}}})
+	})
+}
+
 func TestAdmitted(t *testing.T) {
 	change := marshal(t, &raftpb.ConfChange{Type: raftpb.ConfChangeAddLearnerNode.Enum(), NodeId: proto.Uint64(4), Context: []byte("{}")})
 	for _, m := range []*raftpb.Message{

@@ -42,8 +42,9 @@ type Config struct {
 	Gone func(by uint64)
 
 	// OpenSnapshot opens what goes with a MsgSnap to a member of this program.
-	// It is called from a goroutine of its own and may take its time; the reader
-	// is closed when it is not read any more. A message never has two.
+	// It is called from a goroutine of its own and may take its time. The reader
+	// is closed once, and not while a Read is under way; Close waits for a Read, so
+	// none may last for ever.
 	OpenSnapshot func(m *raftpb.Message) (io.ReadCloser, error)
 	// ReceiveSnapshot reads all of body, which came with the MsgSnap m, and
 	// makes it durable; then m is delivered. An error of body means that the

@@ -13,8 +13,8 @@
 //   - outgoing: a stream that the other side dialed. It has a bounded queue and
 //     one goroutine, the handler's, which writes what waits and flushes when
 //     nothing does. A newer one replaces it.
-//   - incoming: a stream that this side dials, again and again until the link
-//     is removed.
+//   - A stream of the other's messages is dialed by this side, again and again
+//     until the link is removed (incoming.go).
 //   - pipeline: one POST per message, for when there is no stream, and for
 //     senders that are no members yet (remotes).
 //   - Client and Management: the pages about members, versions and hashes.
@@ -23,8 +23,9 @@
 //
 //   - A slow or dead peer costs its own queue and nothing else: Send only
 //     appends to queues, and no queue grows beyond its bounds.
-//   - Every message that is not handed over is reported, by Config.Unreachable
-//     or, if it is a snapshot, by Config.SnapshotSent, exactly once.
+//   - Of every MsgSnap Config.SnapshotSent hears exactly once. When other
+//     messages for a member are dropped, Config.Unreachable hears of it, though
+//     not of each; what the network loses nobody hears of.
 //   - No length from the network is trusted: memory grows with what arrived.
 //   - A message that is delivered owns all of its bytes.
 //

@@ -278,3 +278,13 @@ func TestAnUpstreamMemberGetsNoSnapshot(t *testing.T) {
 	require.EqualValues(t, 6, a.sentFail.Load())
 	require.Equal(t, 1, logs.Len())
 }
+
+// A stream that brings nothing, not even link heartbeats, is lost; one without
+// messages is not.
+func TestASilentStreamIsLost(t *testing.T) {
+	a, b := pair(t)
+	require.NoError(t, a.Add(3, []string{upstream(t)}))
+	soon(t, func() bool { return !a.ActiveSince(3).IsZero() })
+	soon(t, func() bool { return a.Stats().Peers[3].Disconnects > 0 })
+	require.Zero(t, a.Stats().Peers[2].Disconnects+b.Stats().Peers[1].Disconnects)
+}

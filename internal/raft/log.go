@@ -16,6 +16,14 @@ type Log struct {
 	prevIndex, prevTerm uint64
 	entries             []*raftpb.Entry // entries[i] has index prevIndex+1+i
 	bytes               int64
+	behind              int64 // of bytes, those of entries that are applied
+	// pin, unless 0, is an entry above which nothing is forgotten: a snapshot at it
+	// is on its way to somebody.
+	pin uint64
+	// wanted says that the library has asked for a snapshot, and offer is one that
+	// it has not taken yet.
+	wanted bool
+	offer  *raftpb.Snapshot
 
 	// state at construction, which the library reads once
 	hardState *raftpb.HardState
@@ -35,8 +43,12 @@ func newLog(prevIndex, prevTerm uint64, entries []*raftpb.Entry) *Log {
 	return l
 }
 
-// Bytes is the memory the entries hold.
-func (l *Log) Bytes() int64 { return l.bytes }
+// applied takes note of entries that are applied.
+func (l *Log) applied(entries []*raftpb.Entry) {
+	for _, e := range entries {
+		l.behind += cost(e)
+	}
+}
 
 // last is the index of the last entry.
 func (l *Log) last() uint64 { return l.prevIndex + uint64(len(l.entries)) }
@@ -75,6 +87,7 @@ func (l *Log) compact(index uint64) {
 	l.prevIndex = index
 	for _, e := range l.entries[:n] {
 		l.bytes -= cost(e)
+		l.behind -= cost(e) // only what is applied is forgotten
 	}
 	rest := make([]*raftpb.Entry, len(l.entries)-n, len(l.entries)-n+len(l.entries)/4)
 	copy(rest, l.entries[n:])
@@ -134,9 +147,19 @@ func (l *Log) LastIndex() (uint64, error) { return l.last(), nil }
 // FirstIndex implements raft.Storage.
 func (l *Log) FirstIndex() (uint64, error) { return l.prevIndex + 1, nil }
 
-// Snapshot implements raft.Storage. A member alone never needs one; until
-// snapshots are sent the answer is that there is none yet, which the library
-// asks again for.
+// Snapshot implements raft.Storage. One that was offered is given out once, if the
+// log still goes on where it ends; otherwise it is noted that one is wanted, and
+// the library asks again.
 func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	s := l.offer
+	if l.offer = nil; s == nil || s.GetMetadata().GetIndex() < l.prevIndex {
+		l.wanted = true
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return s, nil
+}
+
+// reset begins the log anew after an entry.
+func (l *Log) reset(index, term uint64) {
+	*l = Log{prevIndex: index, prevTerm: term, hardState: l.hardState, confState: l.confState}
 }

@@ -55,6 +55,9 @@ type Config struct {
 type Append struct {
 	Entries   []*raftpb.Entry
 	HardState *raftpb.HardState // nil when unchanged
+	// Snapshot, unless nil, replaces state and log before anything else is
+	// written: its index is HardState's Commit.
+	Snapshot *raftpb.SnapshotMetadata
 	// MustSync says that somebody waits for this to be durable.
 	MustSync bool
 
@@ -124,6 +127,8 @@ type Node struct {
 	appliedTerm uint64
 	learner     bool
 	removed     bool
+	sending     uint64            // whom a snapshot was sent to that has not passed it yet
+	installing  bool              // a snapshot was given out to be installed
 	ready       []*raftpb.Message // messages that passed the gate after a sync
 }
 
@@ -193,6 +198,7 @@ func New(c Config) (*Node, error) {
 		appliedTerm: appliedTerm,
 	}
 	n.learner = slices.Contains(n.conf.GetLearners(), n.id)
+	log.applied(log.entries[:c.Applied-c.PrevIndex])
 	return n, nil
 }
 
@@ -225,8 +231,6 @@ func (n *Node) Step(m *raftpb.Message) error {
 		if s.IsLeader && n.appliedTerm != s.Term {
 			return nil
 		}
-	case raftpb.MsgSnap:
-		return nil // nobody sends one yet
 	}
 	if plantOldTerm && m.GetTerm() > 0 {
 		m.Term = proto.Uint64(max(m.GetTerm(), s.Term))
@@ -358,6 +362,7 @@ func (n *Node) Ready() Output {
 			case raft.LocalApplyThread:
 				out.Applies = append(out.Applies, &Apply{Entries: m.GetEntries(), responses: m.GetResponses()})
 			default:
+				n.sent(m)
 				out.Send = n.gate.pass(out.Send, []*raftpb.Message{m})
 			}
 		}
@@ -376,12 +381,18 @@ func (n *Node) newAppend(m *raftpb.Message) *Append {
 		// the gate holds the answers back until it is on disk.
 		a.MustSync = a.MustSync || m.GetTerm() > n.gate.synced
 	}
+	if !raft.IsEmptySnap(m.GetSnapshot()) {
+		a.Snapshot, a.MustSync, n.installing = m.GetSnapshot().GetMetadata(), true, true
+	}
 	return a
 }
 
 // Appended takes back a task whose batch is written, and synced if it had to
 // be.
 func (n *Node) Appended(a *Append) error {
+	if s := a.Snapshot; s != nil {
+		n.installed(s)
+	}
 	n.log.append(a.Entries)
 	if a.MustSync && a.HardState != nil {
 		n.ready = n.gate.open(n.ready, a.HardState.GetTerm())
@@ -405,6 +416,9 @@ func (n *Node) Appended(a *Append) error {
 func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfState, error) {
 	var conf *raftpb.ConfState
 	for _, c := range changes {
+		if n.installing {
+			break // raft has the configuration of the snapshot, which is newer
+		}
 		conf = n.raw.ApplyConfChange(c)
 	}
 	last := a.Entries[len(a.Entries)-1]
@@ -412,6 +426,7 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 		return nil, fmt.Errorf("raft: entry %d applied twice", last.GetIndex())
 	}
 	n.applied, n.appliedTerm = last.GetIndex(), last.GetTerm()
+	n.log.applied(a.Entries)
 	for _, m := range a.responses {
 		if err := n.raw.Step(m); err != nil {
 			return nil, fmt.Errorf("raft: apply response: %w", err)
@@ -420,24 +435,48 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 	if conf != nil {
 		slices.Sort(conf.Voters)
 		slices.Sort(conf.Learners)
-		was := isMember(n.conf, n.id)
-		n.conf = conf
-		n.learner = slices.Contains(conf.GetLearners(), n.id)
-		n.removed = !isMember(conf, n.id) && (was || n.removed)
+		n.configured(conf)
 	}
 	return conf, nil
+}
+
+// configured takes note of a configuration that is in force.
+func (n *Node) configured(conf *raftpb.ConfState) {
+	was := isMember(n.conf, n.id)
+	n.conf = conf
+	n.learner = slices.Contains(conf.GetLearners(), n.id)
+	n.removed = !isMember(conf, n.id) && (was || n.removed)
+}
+
+// installed takes note of a snapshot in whose state this member is now.
+func (n *Node) installed(s *raftpb.SnapshotMetadata) {
+	n.log.reset(s.GetIndex(), s.GetTerm())
+	n.applied, n.appliedTerm = s.GetIndex(), s.GetTerm()
+	n.installing = false
+	n.configured(s.GetConfState())
 }
 
 func isMember(c *raftpb.ConfState, id uint64) bool {
 	return slices.Contains(c.GetVoters(), id) || slices.Contains(c.GetLearners(), id)
 }
 
-// Compact forgets the entries up to index, or up to what has been applied if
-// that is less.
-func (n *Node) Compact(index uint64) { n.log.compact(min(index, n.applied)) }
+// Droppable is the last entry that may be forgotten: it is applied, and the log is
+// not kept from it on for somebody.
+func (n *Node) Droppable() uint64 {
+	if n.log.pin != 0 {
+		return min(n.applied, n.log.pin)
+	}
+	return n.applied
+}
 
-// LogBytes is the memory that the log holds.
-func (n *Node) LogBytes() int64 { return n.log.Bytes() }
+// Compact forgets the entries up to index, or up to what has been applied, or is
+// kept for somebody, if that is less.
+func (n *Node) Compact(index uint64) { n.log.compact(min(index, n.Droppable())) }
+
+// LogBytes is the memory that the log holds, and UnappliedBytes what of it is not
+// applied yet.
+func (n *Node) LogBytes() int64       { return n.log.bytes }
+func (n *Node) UnappliedBytes() int64 { return n.log.bytes - n.log.behind }
 
 // First is the index of the first entry that is kept.
 func (n *Node) First() uint64 { return n.log.prevIndex + 1 }

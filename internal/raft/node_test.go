@@ -200,5 +200,5 @@ func TestLogNeverOverwritesWhatItHandedOut(t *testing.T) {
 	got, err := l.Entries(3, 5, 1)
 	require.NoError(t, err)
 	require.Len(t, got, 1, "at least one entry, however large")
-	require.Equal(t, 2*int64(entryOverhead)+2, l.Bytes())
+	require.Equal(t, 2*int64(entryOverhead)+2, l.bytes)
 }

@@ -37,6 +37,16 @@ type State interface {
 	// of it, and reports whether there is more. It is never called beside Apply.
 	// An error means that this member cannot go on.
 	Sweep() (more bool, err error)
+	// Checkpoint makes a copy of the state as it is on disk, to be sent to a member
+	// that has fallen behind, and says up to which entry it goes. It is called on a
+	// goroutine of its own, beside all else, and takes its time.
+	Checkpoint() (*raftpb.SnapshotMetadata, error)
+	// Discard takes away the copy that goes up to an entry.
+	Discard(index uint64)
+	// Install puts the state that has come with a snapshot in the place of this
+	// one, on disk and for all readers, whole or not at all. Nothing else is called
+	// beside it but Checkpoint. An error means that this member cannot go on.
+	Install(*raftpb.SnapshotMetadata) error
 }
 
 // Config is what a Core is built from. All fields must be set, but for Logger.
@@ -77,8 +87,12 @@ type Stages interface {
 	InPlace() bool
 	Append(tasks []*raft.Append)
 	Apply(task *raft.Apply)
-	// Prepare has the log's next segment made ahead.
+	// Prepare has the log's next segment made ahead: PrepareLog.
 	Prepare()
+	// Checkpoint has a copy of the state made: MakeCheckpoint.
+	Checkpoint()
+	// Install has a snapshot put in the place of the state: InstallSnapshot.
+	Install(task *raft.Append)
 }
 
 // Status is what is published of the consensus after each step.
@@ -129,6 +143,8 @@ type Core struct {
 	appending int               // append tasks handed over and not back yet
 	applying  int               // apply tasks
 	parked    *raftpb.HardState // a commit index that waits for company
+	install   install
+	copy      checkpoint
 	lastSync  time.Duration
 	startedAt uint64 // commit index at start: nobody is served below it
 	written   uint64 // bytes of entries given to the log
@@ -243,7 +259,7 @@ func (r *Core) Turn() error {
 // sweep does a slice of the state's own work if the apply stage is free, and has
 // the loop come back if there is more: requests go in between.
 func (r *Core) sweep() error {
-	if r.applying > 0 || r.c.State.Busy() {
+	if r.applying > 0 || r.install.running || r.c.State.Busy() {
 		return nil
 	}
 	more, err := r.c.State.Sweep()
@@ -290,6 +306,14 @@ func (r *Core) step() error {
 	if r.in.broken != nil {
 		return r.in.broken
 	}
+	if r.in.installed {
+		if err := r.installed(); err != nil {
+			return err
+		}
+	}
+	if r.in.copied != nil {
+		r.copied(r.in.copied)
+	}
 	if len(r.in.appended) > 0 {
 		r.lastSync = r.in.took
 	}
@@ -309,7 +333,7 @@ func (r *Core) step() error {
 		}
 	}
 	for _, m := range r.in.messages {
-		if m.GetType() == raftpb.MsgApp && node.LogBytes() > 2*maxLogBytes {
+		if m.GetType() == raftpb.MsgApp && node.UnappliedBytes() > 2*maxLogBytes {
 			continue // applying does not keep up; the leader sends it again
 		}
 		if err := node.Step(m); err != nil {
@@ -319,6 +343,9 @@ func (r *Core) step() error {
 	clear(r.in.messages)
 	for _, id := range r.in.lost {
 		node.ReportUnreachable(id)
+	}
+	for _, s := range r.in.sent {
+		r.snapshotSent(s)
 	}
 	switch r.in.transfer {
 	case 0:
@@ -357,6 +384,9 @@ func (r *Core) work() (bool, error) {
 	if err := r.c.Node.CampaignAlone(); err != nil {
 		return false, fmt.Errorf("replica: campaign: %w", err)
 	}
+	if len(r.install.tasks) > 0 {
+		return false, r.beginInstall()
+	}
 	r.offerHeld()
 	r.reads.begin(r.c.Node.ReadIndex, r.now, r.c.RetryTicks)
 	out := r.c.Node.Ready()
@@ -369,7 +399,7 @@ func (r *Core) work() (bool, error) {
 	for _, a := range out.Reads {
 		r.reads.answered(a)
 	}
-	tasks, sync := r.gather(out.Appends)
+	tasks, sync := r.gather(r.untilSnapshot(out.Appends))
 	// With both to do, the disk works while the entries are applied here.
 	handOver := len(tasks) > 0 && (!r.stages.InPlace() || r.appending > 0 || r.lastSync > slowSync || (sync && len(out.Applies) > 0))
 	if handOver {

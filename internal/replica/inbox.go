@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -60,6 +61,9 @@ type inbox struct {
 		appended  []*raft.Append
 		took      time.Duration // of the last sync of appended
 		applied   []finished
+		installed bool // the snapshot that was handed over
+		copied    *copied
+		sent      []snapshotSent
 		broken    error // a stage has failed
 		err       error // why nothing more is taken
 	}
@@ -175,6 +179,41 @@ func (b *inbox) putApplied(f finished) {
 	b.kick()
 }
 
+// snapshotSent is what came of a MsgSnap.
+type snapshotSent struct {
+	to uint64
+	ok bool
+}
+
+func (b *inbox) putSent(s snapshotSent) {
+	b.mu.Lock()
+	b.mu.sent = append(b.mu.sent, s)
+	b.mu.Unlock()
+	b.kick()
+}
+
+// copied is what came of a copy of the state.
+type copied struct {
+	meta *raftpb.SnapshotMetadata
+	err  error
+}
+
+func (b *inbox) putCopied(c *copied) {
+	b.mu.Lock()
+	b.mu.copied = c
+	b.mu.Unlock()
+	b.kick()
+}
+
+// putInstalled reports that the snapshot is installed, or the error that ends the
+// member.
+func (b *inbox) putInstalled(err error) {
+	b.mu.Lock()
+	b.mu.installed, b.mu.broken = err == nil, cmp.Or(b.mu.broken, err)
+	b.mu.Unlock()
+	b.kick()
+}
+
 // batch is what the loop took from the inbox.
 type batch struct {
 	proposals []proposal
@@ -186,11 +225,14 @@ type batch struct {
 	appended  []*raft.Append
 	took      time.Duration
 	applied   []finished
+	installed bool
+	copied    *copied
+	sent      []snapshotSent
 	broken    error
 }
 
 func (b *batch) empty() bool {
-	return b.broken == nil && b.transfer == 0 && len(b.proposals)+len(b.reads)+len(b.messages)+len(b.lost)+b.ticks+len(b.appended)+len(b.applied) == 0
+	return b.broken == nil && b.transfer == 0 && !b.installed && b.copied == nil && len(b.sent)+len(b.proposals)+len(b.reads)+len(b.messages)+len(b.lost)+b.ticks+len(b.appended)+len(b.applied) == 0
 }
 
 // maxBatchBytes bounds the entries proposed, and so written and synced, at
@@ -223,6 +265,9 @@ func (b *inbox) take(in *batch, proposals bool) {
 	in.transfer, b.mu.transfer = b.mu.transfer, 0
 	in.appended, b.mu.appended = b.mu.appended, in.appended[:0]
 	in.applied, b.mu.applied = b.mu.applied, in.applied[:0]
+	in.sent, b.mu.sent = b.mu.sent, in.sent[:0]
+	in.installed, b.mu.installed = b.mu.installed, false
+	in.copied, b.mu.copied = b.mu.copied, nil
 	in.ticks, b.mu.ticks = b.mu.ticks, 0
 	b.mu.now += int64(in.ticks)
 	in.took, in.broken = b.mu.took, b.mu.broken

@@ -13,10 +13,7 @@ func (r *Core) wantsProposals() bool {
 	if r.appending >= 2 || len(r.held) > 0 {
 		return false
 	}
-	if r.c.Node.LogBytes() > maxLogBytes {
-		r.trim()
-	}
-	return r.c.Node.LogBytes() <= maxLogBytes
+	return r.c.Node.UnappliedBytes() <= maxLogBytes
 }
 
 // propose takes the batch of proposals on, and offers it to raft.

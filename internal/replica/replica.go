@@ -59,6 +59,9 @@ func (r *Replica) Receive(m *raftpb.Message) error { return r.core.Receive(m) }
 // ReportUnreachable is Core.ReportUnreachable.
 func (r *Replica) ReportUnreachable(id uint64) { r.core.ReportUnreachable(id) }
 
+// ReportSnapshot is Core.ReportSnapshot.
+func (r *Replica) ReportSnapshot(id uint64, ok bool) { r.core.ReportSnapshot(id, ok) }
+
 // Transfer is Core.Transfer.
 func (r *Replica) Transfer(to uint64) { r.core.Transfer(to) }
 
@@ -156,6 +159,14 @@ func (g *goroutines) Apply(task *raft.Apply) { g.applies.put(task) }
 
 // Prepare is Stages'.
 func (g *goroutines) Prepare() { g.stages.Go(g.core.PrepareLog) }
+
+// Checkpoint is Stages'.
+func (g *goroutines) Checkpoint() { g.stages.Go(g.core.MakeCheckpoint) }
+
+// Install is Stages'.
+func (g *goroutines) Install(task *raft.Append) {
+	g.stages.Go(func() { g.core.InstallSnapshot(task) })
+}
 
 // queue is what waits for a stage's goroutine. It never blocks who puts
 // something in: the Core bounds what it hands over, by bytes.

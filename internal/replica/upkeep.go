@@ -15,13 +15,14 @@ const (
 	keptEntries = 5000
 	// keptBytes bound them.
 	keptBytes = 16 << 20
+	// followerBytes bound them while a follower is behind them.
+	followerBytes = 64 << 20
 	// unflushedEntries and unflushedBytes are how far the store may be behind
 	// the log before it is told to flush: they bound the replay at start.
 	unflushedEntries = 50_000
 	unflushedBytes   = 16 << 20
-	// maxLogBytes is what the log may hold in memory before no more is taken in:
-	// what is committed and waits to be applied is in it. It is below what raft
-	// would drop proposals at, by two batches.
+	// maxLogBytes is what may wait in memory to be applied before no more is taken
+	// in. It is below what raft would drop proposals at, by two batches.
 	maxLogBytes = 48 << 20
 	// prepareRetryTicks is the pause after a segment could not be prepared. A
 	// disk that is full is not filled again ten times a second.
@@ -30,7 +31,7 @@ const (
 
 // upkeep lets go of the log's past and has the store keep up.
 func (r *Core) upkeep() error {
-	status, durable := r.c.Node.Status(), r.c.State.Durable()
+	status := r.c.Node.Status()
 	applied := status.Applied
 	r.progress = r.c.Node.Progress()
 	// The others are given the time to hear from this member that it is gone.
@@ -43,7 +44,12 @@ func (r *Core) upkeep() error {
 		r.givenAway = r.now
 		r.c.Logger.Warn("the disk is slow: leadership is handed over", zap.Duration("append-takes", r.c.Now()-r.since))
 	}
+	if r.install.running {
+		return nil // the state is being replaced
+	}
 	r.trim()
+	r.upkeepCopy(status.IsLeader)
+	durable := r.c.State.Durable()
 	// The store is told when it is nobody else's and has room: it never makes the
 	// loop wait then. A store that is busy flushes of itself.
 	behind := applied-durable > unflushedEntries || (applied > durable && r.written-r.flushedAt > unflushedBytes)
@@ -71,15 +77,21 @@ func (r *Core) slow() bool {
 	return r.c.SlowAppend > 0 && r.appending > 0 && r.c.Now()-r.since > r.c.SlowAppend
 }
 
-// trim forgets entries in memory that nobody needs any more.
+// trim forgets entries in memory that nobody needs any more. A follower that is
+// heard of, and is not too far behind, still needs some.
 func (r *Core) trim() {
 	node := r.c.Node
-	applied := node.Status().Applied
-	if applied > keptEntries && node.First() < applied-keptEntries {
-		node.Compact(applied - keptEntries)
+	floor, keep := node.Droppable(), int64(keptBytes)
+	for _, p := range r.progress {
+		if p.Active && p.Match < floor {
+			floor, keep = p.Match, followerBytes
+		}
 	}
-	for node.LogBytes() > keptBytes && node.First() < applied {
-		node.Compact(node.First() + (applied-node.First()+1)/2)
+	if floor > keptEntries {
+		node.Compact(floor - keptEntries)
+	}
+	for upTo := node.Droppable(); node.LogBytes() > keep && node.First() <= upTo; {
+		node.Compact(node.First() + (upTo-node.First())/2)
 	}
 }
 

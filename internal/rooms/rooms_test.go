@@ -17,8 +17,8 @@ var plan = map[string][]string{
 	"cmd/etcd":           {"server"},
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
-	"internal/metrics":   {"internal/rpc", "internal/service", "internal/machine", "internal/histogram"},
-	"internal/service":   {"internal/rpc", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram"},
+	"internal/metrics":   {"internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram"},
+	"internal/service":   {"internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
@@ -26,7 +26,8 @@ var plan = map[string][]string{
 	"internal/peer":      {},
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/state":     {"internal/datadir", "internal/machine", "internal/mvcc", "internal/store"},
 	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},
@@ -52,7 +53,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/compactor", "internal/histogram", "internal/space"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space"}
 
 type pkg struct {
 	ImportPath string

@@ -41,6 +41,15 @@ func (s *Service) setDowngrade(ctx context.Context, r *etcdserverpb.DowngradeInf
 	return s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{DowngradeInfoSet: r})
 }
 
+// Downgrading says whether the members are being brought back to an earlier
+// version, as of all that was acknowledged before.
+func (s *Service) Downgrading(ctx context.Context) (bool, error) {
+	if err := s.waitBarrier(ctx); err != nil {
+		return false, err
+	}
+	return s.c.Machine.View().Members.Downgrade != "", nil
+}
+
 // downgradeTarget is the full form of the version to go back to, "3.6.0", if the
 // cluster may: it is the one minor version before its own.
 func (s *Service) downgradeTarget(ctx context.Context, asked string) (string, error) {

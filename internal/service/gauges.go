@@ -49,6 +49,6 @@ func (s *Service) Gauges() Gauges {
 		g.MemberIDs = append(g.MemberIDs, m.ID)
 		g.Learner = g.Learner || m.ID == s.c.MemberID && m.Learner
 	}
-	g.DiskBytes, g.DiskErr = s.c.Store.DiskBytes()
+	g.DiskBytes, g.DiskErr = s.c.Machine.DiskBytes()
 	return g
 }

@@ -11,6 +11,7 @@ import (
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
+	"etcd.alt/internal/store"
 )
 
 // header is the header of a reply at a revision of the keyspace.
@@ -53,7 +54,7 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 	view := s.c.Machine.View()
 	res, ok, err := view.Keys.RangeCached(r)
 	switch {
-	case err != nil && !errors.Is(err, mvcc.ErrStale):
+	case err != nil && !outdated(err):
 		s.counts.ranged(c, began, err)
 		fail(c, err)
 	case ok && err == nil:
@@ -79,13 +80,18 @@ func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
 }
 
 // inView has read look at the published keyspace, and again at the next one
-// where a compaction went through the first under its eyes.
+// where a compaction went through the first under its eyes, or a snapshot has
+// taken its place.
 func (s *Service) inView(read func(*mvcc.View) error) error {
 	for {
-		if err := read(s.c.Machine.View().Keys); !errors.Is(err, mvcc.ErrStale) {
+		if err := read(s.c.Machine.View().Keys); !outdated(err) {
 			return err
 		}
 	}
+}
+
+func outdated(err error) bool {
+	return errors.Is(err, mvcc.ErrStale) || errors.Is(err, store.ErrReplaced)
 }
 
 // put serves KV.Put.

@@ -1,8 +1,6 @@
 package service
 
 import (
-	"errors"
-
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/mvcc"
@@ -21,7 +19,7 @@ func (s *Service) status(c *rpc.Call) {
 }
 
 func (s *Service) answerStatus(c *rpc.Call) {
-	size, err := s.c.Store.DiskBytes()
+	size, err := s.c.Machine.DiskBytes()
 	if err != nil {
 		fail(c, err)
 		return
@@ -80,6 +78,17 @@ func (s *Service) answerHash(c *rpc.Call, revision int64) {
 	}
 }
 
+// HashKV hashes the keys up to a revision, 0 for the present one, which it returns
+// too. It reads the whole keyspace. Errors: errs.Compacted, errs.FutureRev.
+func (s *Service) HashKV(revision int64) (h mvcc.Hash, current int64, err error) {
+	err = s.inView(func(view *mvcc.View) (err error) {
+		h, err = view.Hash(revision)
+		current = view.Revision
+		return err
+	})
+	return h, current, err
+}
+
 // hash serves Maintenance.Hash, the hash of all that is replicated.
 func (s *Service) hash(c *rpc.Call) {
 	var r etcdserverpb.HashRequest
@@ -96,7 +105,7 @@ func (s *Service) answerWholeHash(c *rpc.Call) {
 		began := c.Now()
 		sum, err := view.Hash()
 		switch {
-		case errors.Is(err, mvcc.ErrStale):
+		case outdated(err):
 		case err != nil:
 			fail(c, err)
 			return

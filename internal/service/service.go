@@ -16,15 +16,14 @@ import (
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
 	"etcd.alt/internal/space"
-	"etcd.alt/internal/store"
+	"etcd.alt/internal/state"
 )
 
 // Config is what a Service is built from. All fields must be set, but for
 // Logger.
 type Config struct {
-	Machine *machine.Machine
+	Machine *state.State
 	Replica *replica.Replica
-	Store   *store.Store
 	// Answers is what Replica's Settled flushes.
 	Answers *Answers
 	// ClusterID and MemberID stand in every header.

@@ -243,9 +243,9 @@ const mostTables = 10
 // writeDown flushes the store, and compacts it now and then.
 func (h *host) writeDown() error {
 	if h.tables++; h.tables%mostTables == 0 {
-		return errors.Join(h.data.Store.Flush(), h.data.Store.Compact())
+		return errors.Join(h.data.Store().Flush(), h.data.Store().Compact())
 	}
-	return h.data.Store.Flush()
+	return h.data.Store().Flush()
 }
 
 func (h *host) flushPause() time.Duration { return h.c.between(2*time.Second, 20*time.Second) }

@@ -12,12 +12,11 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/datadir"
-	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
-	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/state"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
 )
@@ -26,7 +25,7 @@ import (
 type rig struct {
 	fs   *disk.FS
 	data *datadir.Data
-	m    *machine.Machine
+	m    *state.State
 	node *raft.Node
 }
 
@@ -34,12 +33,12 @@ func newRig(t *testing.T, so store.Options, wo wal.Options) *rig {
 	t.Helper()
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}, Name: "r"}
 	fs := disk.New()
-	d, err := datadir.Open(datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: so, WAL: wo, Members: []member.Member{self}, Self: 7})
+	m, err := state.Open(state.Options{
+		Data:       datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: so, WAL: wo, Members: []member.Member{self}, Self: 7},
+		CacheBytes: 1 << 10, MaxLearners: 1,
+	})
 	require.NoError(t, err)
-	keys, err := mvcc.Load(d.Store, d.Applied.Revision, 1<<10)
-	require.NoError(t, err)
-	m, err := machine.New(d.Store, keys, 0, 1)
-	require.NoError(t, err)
+	d := m.Data
 	node, err := raft.New(raft.Config{ID: 7, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true,
 		PrevIndex: d.Recovered.Prev.Index, PrevTerm: d.Recovered.Prev.Term, Entries: d.Recovered.Entries, HardState: d.Recovered.HardState,
 		Applied: d.Applied.Index, ConfState: d.Applied.ConfState})
@@ -57,12 +56,16 @@ type manual struct {
 	appends []*raft.Append
 	applies []*raft.Apply
 	prepare int
+	install []*raft.Append
+	copies  int
 }
 
 func (s *manual) InPlace() bool               { return s.inPlace }
 func (s *manual) Append(tasks []*raft.Append) { s.appends = append(s.appends, tasks...) }
 func (s *manual) Apply(a *raft.Apply)         { s.applies = append(s.applies, a) }
 func (s *manual) Prepare()                    { s.prepare++ }
+func (s *manual) Checkpoint()                 { s.copies++ }
+func (s *manual) Install(a *raft.Append)      { s.install = append(s.install, a) }
 
 // count is a caller that counts how often it was told.
 type count struct{ n, failed atomic.Int64 }
@@ -142,7 +145,7 @@ func TestUpkeepUnderSteadyLoad(t *testing.T) {
 		}
 		// All that was applied is durable now. In the busy case an append is under
 		// way when the tick comes, and the stage releases with the next one.
-		require.NoError(t, r.data.Store.Flush())
+		require.NoError(t, r.data.Store().Flush())
 		core.Tick()
 		require.NoError(t, core.Turn())
 		for range 2 {
@@ -201,7 +204,7 @@ func TestABootstrapClearsOnlyItsOwnLog(t *testing.T) {
 	}
 	b, err := open("b", "b/log") // a healthy member
 	require.NoError(t, err)
-	require.NoError(t, errors.Join(b.Log.Close(), b.Store.Close(), b.Unlock()))
+	require.NoError(t, errors.Join(b.Log.Close(), b.Close()))
 	fs.Inject(func(op disk.Op, path string) error {
 		if strings.HasPrefix(path, "a/log") && op == disk.OpSync {
 			return errors.New("EIO")

@@ -7,9 +7,9 @@ import (
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
-	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/state"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
 )
@@ -23,8 +23,9 @@ const (
 // rooms are the production rooms of one life of a member, opened over a disk in
 // memory as server opens them over a real one.
 type rooms struct {
-	data    *datadir.Data
-	machine *machine.Machine
+	state   *state.State
+	data    *datadir.Data    // of state
+	machine *machine.Machine // of state
 	node    *raft.Node
 }
 
@@ -45,32 +46,29 @@ const segmentBytes = 16 << 10
 
 // open opens the rooms; of a start that fails nothing stays open.
 func (o opening) open() (*rooms, error) {
-	data, err := datadir.Open(datadir.Options{
-		FS: o.fs, Path: dataDir, Log: logDir,
-		Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
-		WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
-		Members: o.members, Self: o.self,
+	st, err := state.Open(state.Options{
+		Data: datadir.Options{
+			FS: o.fs, Path: dataDir, Log: logDir,
+			Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
+			WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
+			Members: o.members, Self: o.self,
+			Background: func(do func()) { do() },
+		},
+		CacheBytes: 1 << 10, MaxLearners: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	r := &rooms{data: data}
-	if err := r.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start: %w", err), data.Log.Close(), r.close())
+	r := &rooms{state: st, data: st.Data, machine: st.Machine}
+	if err := r.agree(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start: %w", err), st.Data.Log.Close(), r.close())
 	}
 	return r, nil
 }
 
-// load builds the state and the consensus from what is on disk.
-func (r *rooms) load() error {
+// agree builds the consensus from what is on disk.
+func (r *rooms) agree() (err error) {
 	d := r.data
-	keys, err := mvcc.Load(d.Store, d.Applied.Revision, 1<<10)
-	if err != nil {
-		return err
-	}
-	if r.machine, err = machine.New(d.Store, keys, 0, 1); err != nil {
-		return err
-	}
 	r.node, err = raft.New(raft.Config{
 		ID: d.Identity.MemberID, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true,
 		PrevIndex: d.Recovered.Prev.Index, PrevTerm: d.Recovered.Prev.Term,
@@ -86,4 +84,4 @@ func (r *rooms) last() uint64 {
 }
 
 // close closes the store and unlocks the directory; the log is the core's.
-func (r *rooms) close() error { return errors.Join(r.data.Store.Close(), r.data.Unlock()) }
+func (r *rooms) close() error { return r.state.Close() }

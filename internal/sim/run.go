@@ -111,7 +111,7 @@ func (r *run) start() error {
 	}
 	r.handed, r.entries, r.dead = nil, nil, false
 	r.core = replica.NewCore(replica.Config{
-		Node: r.node, Log: r.data.Log, State: (*state)(r),
+		Node: r.node, Log: r.data.Log, State: (*runState)(r),
 		Settled:      func() {},
 		Now:          func() time.Duration { return r.now },
 		RequestTicks: 70, RetryTicks: 5,
@@ -164,7 +164,7 @@ func (r *run) step() error {
 		r.core.Tick()
 	case n < 98:
 		r.say("flush")
-		return r.data.Store.Flush()
+		return r.data.Store().Flush()
 	default:
 		if r.rng.IntN(10) == 0 {
 			r.say("syncs of the log fail from now on")
@@ -355,11 +355,17 @@ func (s *stages) Apply(task *raft.Apply) { s.entries = append(s.entries, task) }
 // Prepare is replica.Stages'.
 func (s *stages) Prepare() { s.core.PrepareLog() }
 
-// state is a run as the core's State: the machine, watched.
-type state run
+// Checkpoint is replica.Stages'. Nobody is there to send one to.
+func (s *stages) Checkpoint() { s.err = errors.New("a member alone makes a copy of its state") }
+
+// Install is replica.Stages'.
+func (s *stages) Install(*raft.Append) { s.err = errors.New("a member alone installs a snapshot") }
+
+// runState is a run as the core's State: the machine, watched.
+type runState run
 
 // Apply is replica.State's.
-func (s *state) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, done func(uint64, any, error)) ([]*raftpb.ConfChange, *raftpb.ConfState, error) {
+func (s *runState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, done func(uint64, any, error)) ([]*raftpb.ConfChange, *raftpb.ConfState, error) {
 	if err := s.model.Apply(entries); err != nil {
 		return nil, nil, err
 	}
@@ -367,14 +373,23 @@ func (s *state) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, done fu
 }
 
 // Durable is replica.State's.
-func (s *state) Durable() uint64 { return s.machine.Durable() }
+func (s *runState) Durable() uint64 { return s.machine.Durable() }
 
 // Busy is replica.State's.
-func (s *state) Busy() bool { return s.rng.IntN(4) == 0 }
+func (s *runState) Busy() bool { return s.rng.IntN(4) == 0 }
 
 // Flush is replica.State's. The engine's own flush would end at a moment of its
 // own choosing.
-func (s *state) Flush() error { return s.data.Store.Flush() }
+func (s *runState) Flush() error { return s.data.Store().Flush() }
 
 // Sweep is replica.State's.
-func (s *state) Sweep() (bool, error) { return s.machine.Sweep() }
+func (s *runState) Sweep() (bool, error) { return s.machine.Sweep() }
+
+// Checkpoint is replica.State's.
+func (s *runState) Checkpoint() (*raftpb.SnapshotMetadata, error) { return s.rooms.state.Checkpoint() }
+
+// Discard is replica.State's.
+func (s *runState) Discard(index uint64) { s.rooms.state.Discard(index) }
+
+// Install is replica.State's.
+func (s *runState) Install(m *raftpb.SnapshotMetadata) error { return s.rooms.state.Install(m) }

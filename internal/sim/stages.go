@@ -81,6 +81,24 @@ func (h *host) applyNext() {
 // Prepare is replica.Stages'.
 func (s *hostStages) Prepare() { s.core.PrepareLog() }
 
+// Checkpoint is replica.Stages'.
+func (s *hostStages) Checkpoint() {
+	h := (*host)(s)
+	h.after(h.syncTime(), func() {
+		h.core.MakeCheckpoint()
+		h.wake()
+	})
+}
+
+// Install is replica.Stages'.
+func (s *hostStages) Install(task *raft.Append) {
+	h := (*host)(s)
+	h.after(h.syncTime(), func() {
+		h.core.InstallSnapshot(task)
+		h.wake()
+	})
+}
+
 // hostState is a host as its core's State: the machine, watched.
 type hostState host
 
@@ -120,3 +138,12 @@ func (s *hostState) Flush() error { return (*host)(s).writeDown() }
 
 // Sweep is replica.State's.
 func (s *hostState) Sweep() (bool, error) { return s.machine.Sweep() }
+
+// Checkpoint is replica.State's.
+func (s *hostState) Checkpoint() (*raftpb.SnapshotMetadata, error) { return s.state.Checkpoint() }
+
+// Discard is replica.State's.
+func (s *hostState) Discard(index uint64) { s.state.Discard(index) }
+
+// Install is replica.State's.
+func (s *hostState) Install(m *raftpb.SnapshotMetadata) error { return s.state.Install(m) }

@@ -14,6 +14,8 @@ var ErrNotFound = errors.New("store: no record at this revision")
 // reader has the methods of a Store that read. They may be called from any goroutine.
 type reader struct {
 	source pebble.Reader
+	enter  func() error // to be left again if it is nil
+	leave  func()
 	alive  func() error
 }
 
@@ -49,9 +51,10 @@ func (r *reader) Meta(name string) (value []byte, ok bool, err error) {
 }
 
 func (r *reader) get(key, buf []byte) (value []byte, ok bool, err error) {
-	if err := r.alive(); err != nil {
+	if err := r.enter(); err != nil {
 		return nil, false, err
 	}
+	defer r.leave()
 	v, closer, err := r.source.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
@@ -70,21 +73,28 @@ func (r *reader) get(key, buf []byte) (value []byte, ok bool, err error) {
 // holds on to it on disk and in memory until Close, and belongs to one goroutine.
 type Cursor struct {
 	iter    *pebble.Iterator
+	reader  *reader
 	started bool
 	err     error
 }
 
 // cursor makes a cursor over the keys from ≤ key < to.
 func (r *reader) cursor(from, to []byte, durable bool) Cursor {
-	if err := r.alive(); err != nil {
+	if err := r.enter(); err != nil {
 		return Cursor{err: err}
 	}
 	iter, err := r.source.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, OnlyReadGuaranteedDurable: durable})
-	return Cursor{iter: iter, err: err}
+	if err != nil {
+		r.leave()
+	}
+	return Cursor{iter: iter, reader: r, err: err}
 }
 
 // Next moves to the next key, the first one at first. It returns false at the end and after an error, which Close returns.
 func (c *Cursor) Next() bool {
+	if c.err == nil {
+		c.err = c.reader.alive()
+	}
 	switch {
 	case c.err != nil:
 		return false
@@ -111,6 +121,7 @@ func (c *Cursor) Close() error {
 			c.err = fmt.Errorf("store: scan: %w", err)
 		}
 		c.iter = nil
+		c.reader.leave()
 	}
 	return c.err
 }

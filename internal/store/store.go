@@ -22,8 +22,9 @@ var ErrNewerFormat = errors.New("store: written by a later version")
 // one goroutine applies is what gives Applied its meaning.
 type Store struct {
 	reader
-	opts Options
-	db   *pebble.DB
+	opts  Options
+	db    *pebble.DB
+	users users
 
 	dirty     atomic.Bool  // something was committed since the last flush was started
 	unsampled atomic.Int64 // bytes committed since the engine was last asked how full it is
@@ -49,7 +50,8 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("store: open %s: %w", s.opts.Dir, err)
 	}
 	s.db = db
-	s.reader = reader{source: db, alive: s.alive}
+	s.users.idle = make(chan struct{})
+	s.reader = reader{source: db, enter: s.enter, leave: s.users.leave, alive: s.alive}
 	if err := s.checkFormat(); err != nil {
 		return nil, errors.Join(fmt.Errorf("store: open %s: %w", s.opts.Dir, err), db.Close())
 	}
@@ -115,6 +117,10 @@ func (s *Store) committed(bytes int) {
 
 // sample asks the engine how near it is to stalling writes.
 func (s *Store) sample() {
+	if s.enter() != nil {
+		return
+	}
+	defer s.users.leave()
 	s.unsampled.Store(0)
 	m := s.db.Metrics()
 	// The engine stalls when, at a rotation, the memtables add up to the bound. Until we ask again it may rotate once, and in a
@@ -143,9 +149,10 @@ func (s *Store) StartFlush() error {
 }
 
 func (s *Store) startFlush() (done <-chan struct{}, err error) {
-	if err := s.alive(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
+	defer s.users.leave()
 	s.dirty.Store(false)
 	done, err = s.db.AsyncFlush()
 	if err != nil {
@@ -169,12 +176,19 @@ func (s *Store) Flush() error {
 	}
 }
 
+// Dir is where the store lies.
+func (s *Store) Dir() string { return s.opts.Dir }
+
 // Flushes returns how many flushes have ended. When it has changed, DurableApplied may have.
 func (s *Store) Flushes() uint64 { return s.flushes.Load() }
 
 // Checkpoint makes a store in dir, which must not exist, that contains all that was committed before: hard links where the file system
 // has them, durable when it returns. Which entry it contains, its own Applied says (open it ReadOnly).
 func (s *Store) Checkpoint(dir string) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.users.leave()
 	if err := s.Flush(); err != nil {
 		return err
 	}
@@ -187,9 +201,10 @@ func (s *Store) Checkpoint(dir string) error {
 // Compact rewrites the whole store so that deleted records give their space back. The simulator and tests call it, where automatic
 // compactions are off.
 func (s *Store) Compact() error {
-	if err := s.alive(); err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
+	defer s.users.leave()
 	if err := s.db.Compact(context.Background(), []byte{0}, []byte{recordEnd}, false); err != nil {
 		return fmt.Errorf("store: compact: %w", err)
 	}
@@ -198,9 +213,10 @@ func (s *Store) Compact() error {
 
 // DiskBytes returns the bytes of the store's files.
 func (s *Store) DiskBytes() (uint64, error) {
-	if err := s.alive(); err != nil {
+	if err := s.enter(); err != nil {
 		return 0, err
 	}
+	defer s.users.leave()
 	return s.db.Metrics().DiskSpaceUsage(), nil
 }
 
@@ -209,9 +225,10 @@ type Work struct{ Flushed, Compacted, Moved uint64 }
 
 // Work returns what the engine has written.
 func (s *Store) Work() (w Work) {
-	if s.alive() != nil {
+	if s.enter() != nil {
 		return w
 	}
+	defer s.users.leave()
 	for _, level := range s.db.Metrics().Levels {
 		w.Flushed += level.TableBytesFlushed
 		w.Compacted += level.TableBytesCompacted
@@ -236,6 +253,17 @@ func (s *Store) Close() error {
 	err = errors.Join(err, s.db.Close())
 	s.die(errors.New("closed"), false)
 	return err
+}
+
+// enter lets a caller use the engine until s.users.leave, or says why not.
+func (s *Store) enter() error {
+	if err := s.alive(); err != nil {
+		return err
+	}
+	if !s.users.enter() {
+		return s.alive()
+	}
+	return nil
 }
 
 // alive returns why the store cannot be used, or nil.

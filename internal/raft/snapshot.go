@@ -1,0 +1,73 @@
+package raft
+
+import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// A follower that needs entries which are forgotten is sent the state instead:
+//
+//	SnapshotWanted   raft has met such a follower
+//	Offer            a copy of the state is ready, up to an entry
+//	Output.Send      has a MsgSnap, for which the log is kept from that entry on
+//	ReportSnapshot   it has arrived, or has not
+//
+// One is under way at a time.
+
+// SnapshotWanted says that a follower can be helped by a snapshot only, and none
+// is there.
+func (n *Node) SnapshotWanted() bool { return n.log.wanted && n.log.offer == nil && n.sending == 0 }
+
+// Offer makes a snapshot known. The log is kept from it on until it is withdrawn,
+// or whoever it was sent to has passed it.
+func (n *Node) Offer(m *raftpb.SnapshotMetadata) {
+	n.log.wanted = false
+	n.log.offer = &raftpb.Snapshot{Metadata: m}
+	n.log.pin = m.GetIndex()
+}
+
+// Withdraw takes back a snapshot that nobody has asked for, and says whether there
+// was one.
+func (n *Node) Withdraw() bool {
+	if n.log.offer == nil {
+		return false
+	}
+	n.log.offer, n.log.pin = nil, 0
+	return true
+}
+
+// Pinned is the entry from which the log is kept for somebody, 0 for none.
+func (n *Node) Pinned() uint64 { return n.log.pin }
+
+// ReportSnapshot says what came of the MsgSnap to a member.
+func (n *Node) ReportSnapshot(id uint64, ok bool) {
+	status := raft.SnapshotFinish
+	if !ok {
+		status = raft.SnapshotFailure
+	}
+	n.raw.ReportSnapshot(id, status)
+	if id == n.sending && !ok {
+		n.sending, n.log.pin = 0, 0
+	}
+}
+
+// Unpin lets go of the log if whoever a snapshot was sent to has passed it, is not
+// heard of any more, or is not this member's affair.
+func (n *Node) Unpin() {
+	if n.sending == 0 {
+		return
+	}
+	for _, p := range n.Progress() {
+		if p.ID == n.sending && p.Active && p.Match < n.log.pin {
+			return
+		}
+	}
+	n.sending, n.log.pin = 0, 0
+}
+
+// sent takes note of a message that leaves.
+func (n *Node) sent(m *raftpb.Message) {
+	if m.GetType() == raftpb.MsgSnap {
+		n.sending = m.GetTo()
+	}
+}
