@@ -28,6 +28,10 @@ const (
 // still.
 const mostTime = 10 * time.Minute
 
+// segmentBytes is the size of a segment of the log. Some dozen entries fill it, so
+// that a member which is away for a while has to be sent a snapshot.
+const segmentBytes = 4 << 10
+
 // clients is how many ask at the same time.
 const clients = 6
 
@@ -44,6 +48,8 @@ type Tally struct {
 	Faults     map[string]int
 
 	LeaderChanges int
+	Snapshots     int // that were installed
+	Interrupted   int // installs in the midst of which the power was cut
 	Compactions   int
 	Truncations   int // ends of logs that others have replaced
 	Released      int // starts with a log whose beginning was given back

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"etcd.alt/internal/sim/disk"
@@ -62,7 +63,7 @@ func (c *Cluster) strike() {
 		c.out.Faults[f.name]++
 		if end != nil {
 			c.active++
-			c.clock.after(c.between(300*time.Millisecond, 8*time.Second), func() {
+			c.clock.after(c.duration(), func() {
 				c.active--
 				c.say("it ends: %s, host %d", f.name, h.id)
 				end()
@@ -71,6 +72,15 @@ func (c *Cluster) strike() {
 		break
 	}
 	c.clock.after(c.between(500*time.Millisecond, 9*time.Second), c.strike)
+}
+
+// duration draws how long a fault lasts. Some last so long that the others give
+// the beginning of their logs back meanwhile, and a snapshot is needed then.
+func (c *Cluster) duration() time.Duration {
+	if c.rng.IntN(6) == 0 {
+		return c.between(10*time.Second, 40*time.Second)
+	}
+	return c.between(300*time.Millisecond, 8*time.Second)
 }
 
 // target draws a host, the leader more often than the others.
@@ -89,6 +99,7 @@ func (c *Cluster) powerCut(h *host) (func(), bool) {
 	if c.rng.IntN(2) == 0 {
 		h.tear()
 	}
+	h.interrupt()
 	h.end(c.loss())
 	return h.start, true
 }
@@ -210,14 +221,24 @@ func (c *Cluster) failingSync(h *host) (func(), bool) {
 	return h.repair(), true
 }
 
-// fullDisk leaves the disk a few bytes, which ends the member when the log needs
-// more.
+// fullDisk leaves the log room for a few writes, which ends the member after
+// them. Bytes are not counted: when the engine deletes its old files is its own
+// affair.
 func (c *Cluster) fullDisk(h *host) (func(), bool) {
 	if !h.up || h.damaged != "" {
 		return nil, false
 	}
 	h.damaged = "full disk"
-	h.disk.SetCapacity(h.disk.Used() + c.rng.Int64N(8<<10))
+	left := c.rng.IntN(20)
+	h.disk.Inject(func(op disk.Op, path string) error {
+		if op != disk.OpWrite && op != disk.OpCreate || !strings.HasPrefix(path, logDir) {
+			return nil
+		}
+		if left--; left >= 0 {
+			return nil
+		}
+		return errNoSpace
+	})
 	return h.repair(), true
 }
 

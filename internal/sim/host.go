@@ -21,8 +21,7 @@ type host struct {
 	id   uint64
 	disk *disk.FS
 
-	known   standing // what is known to be in force on the disk
-	durable uint64   // the last entry that the store is known to have on it
+	known standing // what is known to be in force on the disk
 
 	tables int // flushes of the store so far
 
@@ -38,9 +37,11 @@ type host struct {
 	lag    time.Duration // by which Now is behind while a sync has not ended
 	served bool
 
-	handed  []*raft.Append // for the append stage
-	writing []*raft.Append // what it works on
-	entries []*raft.Apply  // for the apply stage
+	handed     []*raft.Append // for the append stage
+	writing    []*raft.Append // what it works on
+	entries    []*raft.Apply  // for the apply stage
+	installing *raft.Append   // a snapshot that is to be installed
+	dying      bool           // the power is gone in the midst of something
 
 	far     int         // how many faults have put it far away
 	slow    int         // how many faults make its disk slow
@@ -92,8 +93,8 @@ func (h *host) start() {
 	h.life++
 	h.disk.Inject(h.reads.inject())
 	rooms, err := opening{
-		fs: h.disk, members: h.c.members, self: h.id,
-		fatal: func(err error) { h.c.fail(fmt.Errorf("host %d: %w", h.id, err)) },
+		fs: h.disk, members: h.c.members, self: h.id, segment: segmentBytes,
+		fatal: h.storeFailed,
 		sync:  h.sync,
 	}.open()
 	h.disk.Inject(nil)
@@ -103,7 +104,7 @@ func (h *host) start() {
 	}
 	h.reads = readFailure{}
 	h.rooms, h.up, h.woken, h.served, h.lag = rooms, true, false, false, 0
-	h.handed, h.writing, h.entries = nil, nil, nil
+	h.handed, h.writing, h.entries, h.installing, h.dying = nil, nil, nil, nil, false
 	h.damaged, h.held = "", nil
 	h.c.say("host %d starts: the store has %d, the log %d to %d", h.id, h.data.Applied.Index, h.data.Recovered.Prev.Index+1, h.last())
 	h.c.checkStart(h)
@@ -132,6 +133,13 @@ func (h *host) refused(err error) {
 	h.c.say("host %d does not start: %v", h.id, err)
 	h.disk = h.disk.CrashImage(disk.KeepAll{}) // the end of a process frees its locks
 	h.c.clock.after(time.Second, h.start)
+}
+
+// storeFailed hears that the storage engine has given up.
+func (h *host) storeFailed(err error) {
+	if !h.dying {
+		h.c.fail(fmt.Errorf("host %d: %w", h.id, err))
+	}
 }
 
 // tick moves the member's clock.
@@ -185,10 +193,8 @@ func (h *host) died(err error) {
 // left.
 func (h *host) end(how disk.Crash) {
 	image := h.disk.CrashImage(how)
-	image.SetCapacity(0)
 	// What still runs on the old disk changes nothing any more.
 	h.disk.Inject(nil)
-	h.disk.SetCapacity(0)
 	h.up = false
 	h.life++
 	_ = h.core.Finish(true) // the log may have failed

@@ -42,6 +42,10 @@ func (n *network) send(from *host, m *raftpb.Message) {
 	}
 	l := link{from.id, m.GetTo()}
 	n.c.note(noteSend, l.from, l.to, uint64(m.GetType()), m.GetTerm(), m.GetIndex())
+	if m.GetType() == raftpb.MsgSnap {
+		n.sendSnapshot(from, m, data)
+		return
+	}
 	rng := n.c.rng
 	if n.foul > 0 && rng.IntN(lossOdds) == 0 {
 		n.lose(l, m)
@@ -91,10 +95,15 @@ func (n *network) deliver(l link, sent *raftpb.Message, data []byte) {
 	if n.c.trace != nil && worthTelling(sent) {
 		n.c.tell("%d -> %d: %s", l.from, l.to, describe(sent))
 	}
+	n.hand(to, data)
+}
+
+// hand puts a message into a member's inbox.
+func (n *network) hand(to *host, data []byte) {
 	to.now(func() {
 		m := &raftpb.Message{}
 		if err := proto.Unmarshal(data, m); err != nil {
-			n.c.fail(fmt.Errorf("a message of host %d: %w", l.from, err))
+			n.c.fail(fmt.Errorf("a message for host %d: %w", to.id, err))
 			return
 		}
 		_ = to.core.Receive(m) // a full inbox loses it

@@ -34,15 +34,14 @@ type opening struct {
 	fs      *disk.FS
 	members []member.Member
 	self    uint64
+	// segment is the size of the log's segments: small, so that they end and are
+	// given back within a seed.
+	segment int64
 	// fatal hears that the storage engine has failed.
 	fatal func(error)
 	// sync runs each sync of the log.
 	sync func(sync func() error) error
 }
-
-// segmentBytes is the size of a segment of the log: small, so that segments end
-// and are given back within a seed.
-const segmentBytes = 16 << 10
 
 // open opens the rooms; of a start that fails nothing stays open.
 func (o opening) open() (*rooms, error) {
@@ -50,7 +49,7 @@ func (o opening) open() (*rooms, error) {
 		Data: datadir.Options{
 			FS: o.fs, Path: dataDir, Log: logDir,
 			Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
-			WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
+			WAL:     wal.Options{SegmentBytes: o.segment, Salt: 1, AroundSync: o.sync},
 			Members: o.members, Self: o.self,
 			Background: func(do func()) { do() },
 		},

@@ -103,7 +103,7 @@ func (r *run) start() error {
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}, Name: "sim"}
 	var err error
 	r.rooms, err = opening{
-		fs: r.disk, members: []member.Member{self}, self: self.ID,
+		fs: r.disk, members: []member.Member{self}, self: self.ID, segment: 16 << 10,
 		fatal: func(err error) { r.err = err },
 	}.open()
 	if err != nil {
