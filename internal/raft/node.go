@@ -292,6 +292,10 @@ func (n *Node) CampaignAlone() error {
 // Propose offers entries for the log as one batch: all are taken or, with
 // ErrDropped, none is and none ever will be.
 func (n *Node) Propose(entries []*raftpb.Entry) error {
+	// What is sent to a leader that was removed is lost, and nobody would know.
+	if n.Status().Leader == 0 {
+		return ErrDropped
+	}
 	return n.raw.Step(&raftpb.Message{
 		Type:    raftpb.MsgProp.Enum(),
 		From:    proto.Uint64(n.id),
@@ -484,8 +488,12 @@ func (n *Node) First() uint64 { return n.log.prevIndex + 1 }
 // Status reports where the consensus stands.
 func (n *Node) Status() Status {
 	s := n.raw.BasicStatus()
+	leader := s.Lead
+	if leader != n.id && !isMember(n.conf, leader) {
+		leader = 0 // it was removed, and raft has not missed it yet
+	}
 	return Status{
-		Leader:   s.Lead,
+		Leader:   leader,
 		Term:     s.HardState.GetTerm(),
 		Commit:   s.HardState.GetCommit(),
 		Applied:  n.applied,

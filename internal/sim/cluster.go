@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/sim/disk"
 	"etcd.alt/internal/wal"
@@ -66,7 +67,6 @@ type Cluster struct {
 	rng     *rand.Rand
 	clock   clock
 	network *network
-	members []member.Member
 	hosts   []*host
 	byID    map[uint64]*host
 	clients []*client
@@ -147,15 +147,29 @@ func newCluster(seed uint64, trace io.Writer) *Cluster {
 	if seed%8 == 7 {
 		size = 5
 	}
+	var members []member.Member
 	for id := uint64(1); id <= uint64(size); id++ {
-		c.members = append(c.members, member.Member{ID: id, Name: fmt.Sprintf("m%d", id), PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+id)}})
-		h := &host{c: c, id: id, disk: disk.New()}
-		c.hosts, c.byID[id] = append(c.hosts, h), h
+		members = append(members, newMember(id))
+	}
+	for _, m := range members {
+		c.add(m.ID, datadir.NewCluster(m.ID, members))
 	}
 	for i := range clients {
 		c.clients = append(c.clients, &client{c: c, id: i + 1})
 	}
 	return c
+}
+
+// newMember is the member of an id.
+func newMember(id uint64) member.Member {
+	return member.Member{ID: id, Name: fmt.Sprintf("m%d", id), PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+id)}}
+}
+
+// add adds a host with an empty disk.
+func (c *Cluster) add(id uint64, begin func() (datadir.Beginning, error)) *host {
+	h := &host{c: c, id: id, disk: disk.New(), begin: begin}
+	c.hosts, c.byID[id] = append(c.hosts, h), h
+	return h
 }
 
 // run is the whole story of a seed.

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
@@ -17,9 +18,10 @@ import (
 // that happens to the member happens through at, now or after, so that it stands
 // still while it is paused, and so that nothing of one life reaches the next.
 type host struct {
-	c    *Cluster
-	id   uint64
-	disk *disk.FS
+	c     *Cluster
+	id    uint64
+	disk  *disk.FS
+	begin func() (datadir.Beginning, error)
 
 	known standing // what is known to be in force on the disk
 
@@ -93,7 +95,7 @@ func (h *host) start() {
 	h.life++
 	h.disk.Inject(h.reads.inject())
 	rooms, err := opening{
-		fs: h.disk, members: h.c.members, self: h.id, segment: segmentBytes,
+		fs: h.disk, begin: h.begin, segment: segmentBytes,
 		fatal: h.storeFailed,
 		sync:  h.sync,
 	}.open()
