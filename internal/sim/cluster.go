@@ -49,6 +49,7 @@ type Tally struct {
 	Faults     map[string]int
 
 	LeaderChanges int
+	Changes       int // of the membership
 	Snapshots     int // that were installed
 	Interrupted   int // installs in the midst of which the power was cut
 	Compactions   int
@@ -63,15 +64,16 @@ type Tally struct {
 // Cluster is a whole cluster in one goroutine: hosts, the network between them,
 // clients, faults.
 type Cluster struct {
-	seed    uint64
-	rng     *rand.Rand
-	clock   clock
-	network *network
-	hosts   []*host
-	byID    map[uint64]*host
-	clients []*client
-	closing bool // the clients ask nothing new
-	active  int  // faults under way
+	seed       uint64
+	rng        *rand.Rand
+	clock      clock
+	network    *network
+	hosts      []*host
+	byID       map[uint64]*host
+	clients    []*client
+	membership string // the newest that was applied
+	closing    bool   // the clients ask nothing new
+	active     int    // faults under way
 
 	model   *Model // what was applied by whoever was first
 	hashes  map[[2]int64]uint32
@@ -181,6 +183,7 @@ func (c *Cluster) run() error {
 		cl.think()
 	}
 	c.clock.after(c.between(2*time.Second, 8*time.Second), c.strike)
+	c.clock.after(c.between(5*time.Second, 25*time.Second), c.administer)
 	if err := c.until(mostTime, c.enough); err != nil {
 		return err
 	}
@@ -238,7 +241,9 @@ func (c *Cluster) heal() error {
 func (c *Cluster) cutAll() error {
 	c.say("all lose their power")
 	for _, h := range c.hosts {
-		h.end(disk.LoseAll{})
+		if h.up {
+			h.end(disk.LoseAll{})
+		}
 	}
 	for _, h := range c.hosts {
 		h.start()
@@ -264,7 +269,17 @@ func (c *Cluster) converge() error {
 		if c.active > 0 || c.calls > 0 || lead == nil {
 			return false
 		}
+		gone, ok := c.dismissed()
+		if !ok {
+			return false
+		}
+		for _, h := range gone {
+			c.leave(h)
+		}
 		for _, h := range c.hosts {
+			if h.gone {
+				continue
+			}
 			if !h.up || !h.served || h.paused > 0 {
 				return false
 			}
@@ -279,7 +294,18 @@ func (c *Cluster) converge() error {
 
 // compare holds every member against the model, with its whole past.
 func (c *Cluster) compare() error {
+	var members string
 	for _, h := range c.hosts {
+		if h.gone {
+			continue
+		}
+		now := fmt.Sprint(h.machine.View().Members.Members)
+		if members == "" {
+			members = now
+		}
+		if now != members {
+			return fmt.Errorf("host %d, in the end, knows the members %s, and another %s", h.id, now, members)
+		}
 		if err := verify(h.machine.View(), c.model); err != nil {
 			return fmt.Errorf("host %d, in the end: %w", h.id, err)
 		}
@@ -290,7 +316,9 @@ func (c *Cluster) compare() error {
 
 func (c *Cluster) close() error {
 	for _, h := range c.hosts {
-		h.stop()
+		if h.up {
+			h.stop()
+		}
 	}
 	return c.err
 }
@@ -299,7 +327,7 @@ func (c *Cluster) close() error {
 func (c *Cluster) state() string {
 	s := fmt.Sprintf("the newest applied entry is %d, %d faults are under way, %d callers were not told", c.model.Index, c.active, c.calls)
 	for _, h := range c.hosts {
-		s += fmt.Sprintf("; host %d: up %v, serves %v, paused %d", h.id, h.up, h.served, h.paused)
+		s += fmt.Sprintf("; host %d: up %v, serves %v, paused %d, gone %v", h.id, h.up, h.served, h.paused, h.gone)
 		if h.up {
 			st := h.core.Status()
 			s += fmt.Sprintf(", leader %d, term %d, commit %d, applied %d, log to %d", st.Leader, st.Term, st.Commit, st.Applied, h.data.Log.Last().Index)

@@ -28,6 +28,7 @@
 //	host.go      the life of a member; stages.go: its disk's pace and its state
 //	network.go   messages
 //	snapshot.go  what is sent to a member that has fallen behind
+//	members.go   who comes and goes
 //	faults.go    what goes wrong
 //	client.go    who asks; question.go: what, and what is answered
 //	check.go     what must hold at every moment

@@ -29,6 +29,7 @@ type host struct {
 
 	life   uint64 // one more at each start and each end
 	up     bool
+	gone   bool     // its member was removed
 	paused int      // how many faults hold it
 	held   []func() // what waits until it goes on
 
@@ -89,7 +90,7 @@ func (h *host) resume() {
 
 // start opens the member on its disk as it is.
 func (h *host) start() {
-	if h.up {
+	if h.up || h.gone {
 		return
 	}
 	h.life++
@@ -181,6 +182,10 @@ func (h *host) turn() {
 // died takes note that the member has ended by itself, which it may only where
 // its disk is at fault. The disk is repaired and the member started again.
 func (h *host) died(err error) {
+	if errors.Is(err, replica.ErrRemoved) && h.machine.View().Members.IsRemoved(h.id) {
+		h.c.leave(h)
+		return
+	}
 	if h.damaged == "" {
 		h.c.fail(fmt.Errorf("host %d has stopped: %w", h.id, err))
 		return
