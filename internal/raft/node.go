@@ -232,6 +232,9 @@ func (n *Node) Step(m *raftpb.Message) error {
 			return nil
 		}
 	}
+	if plantOldTerm && m.GetTerm() > 0 {
+		m.Term = proto.Uint64(max(m.GetTerm(), s.Term))
+	}
 	_ = n.raw.Step(m) // it reports what it drops
 	return nil
 }
@@ -323,7 +326,7 @@ func (n *Node) ProposeChange(data []byte) error {
 // entry of its own term. The caller asks again later, under a fresh id.
 func (n *Node) ReadIndex(id uint64) bool {
 	s := n.Status()
-	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term) {
+	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term && !plantOwnTerm) {
 		return false
 	}
 	n.raw.ReadIndex(binary.BigEndian.AppendUint64(make([]byte, 0, 8), id))
@@ -339,7 +342,7 @@ func (n *Node) Alone() bool {
 		return false
 	}
 	s := n.Status()
-	return s.IsLeader && n.appliedTerm == s.Term
+	return s.IsLeader && (n.appliedTerm == s.Term || plantOwnTerm)
 }
 
 // SoleVoter says that this member alone is the quorum. It may then campaign at
