@@ -589,7 +589,6 @@ func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
 
 // roomForSnapshot says whether there is room for a snapshot of so many bytes.
 func (m *Member) roomForSnapshot(bytes int64) error {
-	m.look()
 	if !m.space.Admit(bytes) {
 		return fmt.Errorf("there is no room for a snapshot of %d bytes: %s", bytes, m.space.Trouble())
 	}
