@@ -226,8 +226,19 @@ func (h *host) tear() {
 	h.handed, h.writing = nil, nil
 }
 
-// stop ends the member as an operator does.
+// stop ends the member as an operator does: what was handed over is still done.
 func (h *host) stop() {
+	for _, tasks := range [][]*raft.Append{h.writing, h.handed} {
+		if len(tasks) > 0 {
+			h.core.WriteLog(tasks)
+		}
+	}
+	for _, task := range h.entries {
+		h.core.ApplyEntries(task)
+	}
+	if h.installing != nil {
+		h.core.InstallSnapshot(h.installing)
+	}
 	h.up = false
 	h.life++
 	h.tables++ // closing flushes
