@@ -100,17 +100,26 @@ func (d *Data) Discard(index uint64) error {
 
 // Receive makes a store of an archive that another member of the cluster has made
 // at (index, term), durably, beside the one in force. One is received at a time;
-// the one before, unless it has come into force, goes.
+// the one before, unless it has come into force, goes. One that is in force already
+// is read, and nothing else.
 func (d *Data) Receive(index, term uint64, r io.Reader) error {
 	s := &d.snapshots
 	if !s.receiving.TryLock() {
 		return errors.New("datadir: another snapshot is being received")
 	}
 	defer s.receiving.Unlock()
+	in := &received{index: index, term: term, name: fmt.Sprintf("%s%d-%d", storePrefix, term, index)}
+	if current, err := d.directory.store(); err != nil {
+		return err
+	} else if current == d.directory.file(in.name) {
+		// It was installed, and the sender has not heard of that: a crash came in
+		// between. Raft tells it, when it gets the message that goes with this.
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
 	if err := d.dropReceived(); err != nil {
 		return err
 	}
-	in := &received{index: index, term: term, name: fmt.Sprintf("%s%d-%d", storePrefix, term, index)}
 	if err := d.receive(in, r); err != nil {
 		return errors.Join(err, wrap(d.directory.fs.RemoveAll(d.directory.file(in.name))))
 	}
@@ -135,11 +144,6 @@ func (d *Data) dropReceived() error {
 
 func (d *Data) receive(in *received, r io.Reader) error {
 	dir, fs := d.directory.file(in.name), d.directory.fs
-	if current, err := d.directory.store(); err != nil {
-		return err
-	} else if current == dir {
-		return fmt.Errorf("datadir: %s is in force already", in.name)
-	}
 	if err := fs.RemoveAll(dir); err != nil {
 		return wrap(err)
 	}

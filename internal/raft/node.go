@@ -414,7 +414,8 @@ func (n *Node) Appended(a *Append) error {
 			n.ready = n.gate.pass(n.ready, []*raftpb.Message{m})
 			continue
 		}
-		if err := n.raw.Step(m); err != nil {
+		// A leader that was removed while it wrote does not count itself any more.
+		if err := n.raw.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 			return fmt.Errorf("raft: append response: %w", err)
 		}
 	}

@@ -88,6 +88,8 @@ func (n *network) deliverSnapshot(l link, sent *raftpb.Message, data, archive []
 	}
 	err := to.state.Receive(meta, bytes.NewReader(archive))
 	switch {
+	case err == nil && to.machine.View().Applied >= meta.GetIndex():
+		n.c.say("host %d has the snapshot at entry %d already", l.to, meta.GetIndex())
 	case err == nil && spoiled:
 		n.c.fail(fmt.Errorf("host %d takes a snapshot at entry %d that was spoiled on its way", l.to, meta.GetIndex()))
 		return false
