@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 	r := newRun(c, seed)
 	defer func() { t.Logf("faults\n%s", r.table()) }()
 	for first := true; first || time.Now().Before(end); first = false {
-		if r.epochs%lagEvery == lagEvery-1 {
+		if r.epochs%lagEvery == 1 {
 			r.epoch(func(time.Time) { r.lag() }, 0)
 		} else {
 			r.epoch(r.storm, length)

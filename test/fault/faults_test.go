@@ -32,12 +32,12 @@ var faults = []fault{
 	{"slow disk", 2, slow},
 	{"restart in order", 2, func(r *run) { i := r.anyone(); r.c.stop(i); r.c.launch(i) }},
 	{"leadership moved", 3, moveLeader},
-	{"one cut off", 3, func(r *run) { r.isolate(r.anyone(), both) }},
-	{"the leader cut off", 3, func(r *run) { r.isolate(r.leader(), both) }},
-	{"one is not heard", 2, func(r *run) { r.isolate(r.anyone(), out) }},
-	{"one does not hear", 2, func(r *run) { r.isolate(r.anyone(), in) }},
-	{"the leader is not heard", 2, func(r *run) { r.isolate(r.leader(), out) }},
-	{"the leader does not hear", 2, func(r *run) { r.isolate(r.leader(), in) }},
+	{"one cut off", 3, func(r *run) { r.isolate(r.anyone(), both, r.loss()) }},
+	{"the leader cut off", 3, func(r *run) { r.isolate(r.leader(), both, r.loss()) }},
+	{"one is not heard", 2, func(r *run) { r.isolate(r.anyone(), out, r.loss()) }},
+	{"one does not hear", 2, func(r *run) { r.isolate(r.anyone(), in, r.loss()) }},
+	{"the leader is not heard", 2, func(r *run) { r.isolate(r.leader(), out, r.loss()) }},
+	{"the leader does not hear", 2, func(r *run) { r.isolate(r.leader(), in, r.loss()) }},
 	{"one link cut", 2, func(r *run) { a, b := r.two(); r.c.network.Set(a, b, r.loss()) }},
 	{"two cannot talk", 2, func(r *run) { a, b := r.two(); r.c.cut(a, b, r.loss()) }},
 	{"delay", 3, func(r *run) {
@@ -83,8 +83,7 @@ const (
 )
 
 // isolate cuts a member off from all others.
-func (r *run) isolate(i int, w way) {
-	rule := r.loss()
+func (r *run) isolate(i int, w way, rule network.Rule) {
 	for other := range size {
 		if other == i {
 			continue
@@ -138,13 +137,17 @@ func (r *run) lag() {
 	c.heal()
 	c.awaitServing(time.Minute)
 	before, i := c.installed(), r.anyone()
-	switch r.rng.IntN(3) {
+	how := r.rng.IntN(3)
+	switch how {
 	case 0:
+		r.brought["lag, killed"]++
 		c.kill(i)
 	case 1:
+		r.brought["lag, stopped"]++
 		c.pause(i)
 	default:
-		r.isolate(i, both)
+		r.brought["lag, cut off"]++
+		r.isolate(i, both, network.Rule{Loss: network.Swallow})
 	}
 	r.sleep(1500, 1600) // it is not heard of for longer than an election takes
 	for n := 0; n < bulkValues; {
@@ -154,6 +157,12 @@ func (r *run) lag() {
 		}
 		if c.t.Context().Err() != nil {
 			return
+		}
+	}
+	if how == 1 {
+		// What waits in the connections would bring it up to date.
+		for other := range size {
+			c.network.Reset(i, other)
 		}
 	}
 	c.heal()
