@@ -35,7 +35,7 @@ func TestFaults(t *testing.T) {
 	defer func() { t.Logf("faults\n%s", r.table()) }()
 	for first := true; first || time.Now().Before(end); first = false {
 		if r.epochs%lagEvery == 1 {
-			r.epoch(func(time.Time) { r.lag() }, 0)
+			r.epoch(func(until time.Time) { r.lag(); r.storm(until) }, length)
 		} else {
 			r.epoch(r.storm, length)
 		}

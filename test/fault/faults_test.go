@@ -130,8 +130,8 @@ const (
 	bulkValues = 48
 )
 
-// lag has a member miss so much that it must be sent the state. It begins and ends
-// with all healed.
+// lag has a member miss so much that it must be sent the state, beside the clients
+// that work. It begins and ends with all healed.
 func (r *run) lag() {
 	c := r.c
 	c.heal()
