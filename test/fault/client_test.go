@@ -134,7 +134,7 @@ func (r *record) do(c *client.Client, o *history.Op, patience time.Duration) boo
 		if i := r.c.byID(o.Member); i >= 0 && r.c.hosts[i].life.Load() == lives[i] {
 			o.Life = int(lives[i])
 		}
-	case errors.Is(err, errs.NoLeader), errors.Is(err, errs.ProposalDropped), errors.Is(err, errs.TooManyRequests):
+	case errors.Is(err, errs.NoLeader), errors.Is(err, errs.ProposalDropped), errors.Is(err, errs.TooManyRequests), errors.Is(err, errs.NoSpace):
 		// What the client library takes for a promise is held against what
 		// was made.
 		o.Outcome = history.Refused
@@ -192,12 +192,20 @@ func ask(ctx context.Context, c *client.Client, o *history.Op) error {
 	return nil
 }
 
+// noise cannot be compressed.
+var noise = func() string {
+	b := make([]byte, 2*bulkBytes)
+	source := rand.NewChaCha8([32]byte{})
+	_, _ = source.Read(b) // it never fails
+	return string(b)
+}()
+
 // padding makes values of different lengths. What is behind a space does not
 // count.
 func padding(value string) string {
 	switch {
 	case strings.HasPrefix(value, "bulk"):
-		return " " + strings.Repeat(value, bulkBytes/len(value))
+		return " " + noise[rand.IntN(bulkBytes):][:bulkBytes]
 	case value[len(value)-1] == '7':
 		return " " + strings.Repeat("x", 100*int(value[len(value)-2]))
 	}

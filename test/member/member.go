@@ -119,6 +119,10 @@ func (m *Member) Launch() {
 // last Start or Launch.
 func (m *Member) Exited() <-chan struct{} { return m.exited }
 
+// Err is what the process has ended with: nil where it has ended in order. It may
+// be called when Exited is closed.
+func (m *Member) Err() error { return m.err }
+
 // Pause has the process stand still, until Resume.
 func (m *Member) Pause() {
 	m.t.Helper()
