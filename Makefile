@@ -38,13 +38,14 @@ FUZZTIME ?= 15s
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
 
-SEEDS ?= 500
-SEED  ?= 1
-sim: ## the simulator: SEEDS seeds from SEED on
-	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) $(GO) test ./internal/sim -run TestSeeds -count=1 -v -timeout 10h
+SEEDS    ?= 500
+CLUSTERS ?= $(SEEDS)
+SEED     ?= 1
+sim: ## the simulator: SEEDS members alone and CLUSTERS clusters, from SEED on
+	SIM_SEEDS=$(SEEDS) SIM_CLUSTERS=$(CLUSTERS) SIM_TWICE=50 SIM_SEED=$(SEED) $(GO) test ./internal/sim -run 'TestSeeds|TestClusters' -count=1 -v -timeout 10h
 
 planted: ## the simulator must find the bugs that are planted for it
-	SIM_PLANTED=1 $(GO) test -tags plant_nosync ./internal/sim -run TestPlanted -count=1 -v
+	./scripts/planted
 
 ROUNDS ?= 100
 crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes

@@ -172,7 +172,7 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd"}}
 	lines, ok := judge(b.limits(), results{})
 	require.False(t, ok)
-	require.Len(t, lines, 18)
+	require.Len(t, lines, 21)
 	for _, l := range lines {
 		require.Contains(t, l.Verdict, "not in this run", l.Name)
 	}
@@ -181,7 +181,7 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 func TestBudgetFindsItsRows(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd 3.4.23"}}
 	var r results
-	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, getMany, putMany} {
+	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, clusterPut, clusterOnePut, getMany, putMany} {
 		one := row{ID: id}
 		for _, name := range []string{ourName, echoName, b.peer.Name} {
 			s := series{Server: name}
@@ -189,7 +189,7 @@ func TestBudgetFindsItsRows(t *testing.T) {
 			if name != ourName {
 				us *= 10
 			}
-			s.Samples = []sample{{Requests: 1, CPU: us, Mean: us}}
+			s.Samples = []sample{{Requests: 1, Wall: us, CPU: us, Mean: us}}
 			one.Series = append(one.Series, s)
 		}
 		r.Rows = append(r.Rows, one)

@@ -54,8 +54,10 @@ func (t *table) write(w io.Writer) {
 // write prints everything measured, and our ratios to the others.
 func (r results) write(w io.Writer) {
 	r.writeRows(w)
-	fmt.Fprintln(w)
-	r.writeFigures(w)
+	if len(r.Figures) > 0 {
+		fmt.Fprintln(w)
+		r.writeFigures(w)
+	}
 }
 
 func (r results) writeRows(w io.Writer) {

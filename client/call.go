@@ -32,26 +32,28 @@ type method struct {
 }
 
 var (
-	methodRange         = method{"/etcdserverpb.KV/Range", true}
-	methodRangeStream   = method{"/etcdserverpb.KV/RangeStream", true}
-	methodPut           = method{"/etcdserverpb.KV/Put", false}
-	methodDeleteRange   = method{"/etcdserverpb.KV/DeleteRange", false}
-	methodTxn           = method{"/etcdserverpb.KV/Txn", false}
-	methodReadTxn       = method{"/etcdserverpb.KV/Txn", true}
-	methodCompact       = method{"/etcdserverpb.KV/Compact", false}
-	methodMemberList    = method{"/etcdserverpb.Cluster/MemberList", true}
-	methodMemberAdd     = method{"/etcdserverpb.Cluster/MemberAdd", false}
-	methodMemberRemove  = method{"/etcdserverpb.Cluster/MemberRemove", false}
-	methodMemberUpdate  = method{"/etcdserverpb.Cluster/MemberUpdate", false}
-	methodMemberPromote = method{"/etcdserverpb.Cluster/MemberPromote", false}
-	methodAlarmList     = method{"/etcdserverpb.Maintenance/Alarm", true}
-	methodAlarmDisarm   = method{"/etcdserverpb.Maintenance/Alarm", false}
-	methodStatus        = method{"/etcdserverpb.Maintenance/Status", true}
-	methodHashKV        = method{"/etcdserverpb.Maintenance/HashKV", true}
-	methodDefragment    = method{"/etcdserverpb.Maintenance/Defragment", false}
-	methodMoveLeader    = method{"/etcdserverpb.Maintenance/MoveLeader", false}
-	methodSnapshot      = method{"/etcdserverpb.Maintenance/Snapshot", true}
-	methodAuthenticate  = method{"/etcdserverpb.Auth/Authenticate", true}
+	methodRange             = method{"/etcdserverpb.KV/Range", true}
+	methodRangeStream       = method{"/etcdserverpb.KV/RangeStream", true}
+	methodPut               = method{"/etcdserverpb.KV/Put", false}
+	methodDeleteRange       = method{"/etcdserverpb.KV/DeleteRange", false}
+	methodTxn               = method{"/etcdserverpb.KV/Txn", false}
+	methodReadTxn           = method{"/etcdserverpb.KV/Txn", true}
+	methodCompact           = method{"/etcdserverpb.KV/Compact", false}
+	methodMemberList        = method{"/etcdserverpb.Cluster/MemberList", true}
+	methodMemberAdd         = method{"/etcdserverpb.Cluster/MemberAdd", false}
+	methodMemberRemove      = method{"/etcdserverpb.Cluster/MemberRemove", false}
+	methodMemberUpdate      = method{"/etcdserverpb.Cluster/MemberUpdate", false}
+	methodMemberPromote     = method{"/etcdserverpb.Cluster/MemberPromote", false}
+	methodAlarmList         = method{"/etcdserverpb.Maintenance/Alarm", true}
+	methodAlarmDisarm       = method{"/etcdserverpb.Maintenance/Alarm", false}
+	methodStatus            = method{"/etcdserverpb.Maintenance/Status", true}
+	methodHashKV            = method{"/etcdserverpb.Maintenance/HashKV", true}
+	methodDefragment        = method{"/etcdserverpb.Maintenance/Defragment", false}
+	methodMoveLeader        = method{"/etcdserverpb.Maintenance/MoveLeader", false}
+	methodDowngrade         = method{"/etcdserverpb.Maintenance/Downgrade", false}
+	methodDowngradeValidate = method{"/etcdserverpb.Maintenance/Downgrade", true}
+	methodSnapshot          = method{"/etcdserverpb.Maintenance/Snapshot", true}
+	methodAuthenticate      = method{"/etcdserverpb.Auth/Authenticate", true}
 )
 
 // requireLeader is the metadata by which WithRequireLeader is known.

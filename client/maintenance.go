@@ -15,6 +15,7 @@ type (
 	HashKVResponse     = etcdserverpb.HashKVResponse
 	DefragmentResponse = etcdserverpb.DefragmentResponse
 	MoveLeaderResponse = etcdserverpb.MoveLeaderResponse
+	DowngradeResponse  = etcdserverpb.DowngradeResponse
 )
 
 // The alarms there are.
@@ -59,4 +60,23 @@ func (c *Client) Defragment(ctx context.Context, endpoint string) (*DefragmentRe
 // errs.NotLeader.
 func (c *Client) MoveLeader(ctx context.Context, to uint64) (*MoveLeaderResponse, error) {
 	return call[MoveLeaderResponse](ctx, c, methodMoveLeader, &etcdserverpb.MoveLeaderRequest{TargetID: to})
+}
+
+// DowngradeValidate says whether the members may be brought back to a version,
+// "3.6": it must be the one minor version before theirs.
+func (c *Client) DowngradeValidate(ctx context.Context, version string) (*DowngradeResponse, error) {
+	req := &etcdserverpb.DowngradeRequest{Action: etcdserverpb.DowngradeRequest_VALIDATE, Version: version}
+	return call[DowngradeResponse](ctx, c, methodDowngradeValidate, req)
+}
+
+// DowngradeEnable begins to bring the members back to a version.
+func (c *Client) DowngradeEnable(ctx context.Context, version string) (*DowngradeResponse, error) {
+	req := &etcdserverpb.DowngradeRequest{Action: etcdserverpb.DowngradeRequest_ENABLE, Version: version}
+	return call[DowngradeResponse](ctx, c, methodDowngrade, req)
+}
+
+// DowngradeCancel gives a downgrade up. That there is none is no error.
+func (c *Client) DowngradeCancel(ctx context.Context) (*DowngradeResponse, error) {
+	req := &etcdserverpb.DowngradeRequest{Action: etcdserverpb.DowngradeRequest_CANCEL}
+	return call[DowngradeResponse](ctx, c, methodDowngrade, req)
 }

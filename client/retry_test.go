@@ -37,18 +37,20 @@ var calls = map[method]func(context.Context, *Client) error{
 		_, err := c.Txn().Then(OpGet("k")).Else(OpTxn(nil, []Op{OpGet("k")}, nil)).Commit(ctx)
 		return err
 	},
-	methodCompact:       func(ctx context.Context, c *Client) error { _, err := c.Compact(ctx, 5); return err },
-	methodMemberList:    func(ctx context.Context, c *Client) error { _, err := c.MemberList(ctx); return err },
-	methodMemberAdd:     func(ctx context.Context, c *Client) error { _, err := c.MemberAdd(ctx, nil); return err },
-	methodMemberRemove:  func(ctx context.Context, c *Client) error { _, err := c.MemberRemove(ctx, 1); return err },
-	methodMemberUpdate:  func(ctx context.Context, c *Client) error { _, err := c.MemberUpdate(ctx, 1, nil); return err },
-	methodMemberPromote: func(ctx context.Context, c *Client) error { _, err := c.MemberPromote(ctx, 1); return err },
-	methodAlarmList:     func(ctx context.Context, c *Client) error { _, err := c.AlarmList(ctx); return err },
-	methodAlarmDisarm:   func(ctx context.Context, c *Client) error { _, err := c.AlarmDisarm(ctx, &AlarmMember{}); return err },
-	methodStatus:        func(ctx context.Context, c *Client) error { _, err := c.Status(ctx, c.Endpoints()[0]); return err },
-	methodHashKV:        func(ctx context.Context, c *Client) error { _, err := c.HashKV(ctx, c.Endpoints()[0], 0); return err },
-	methodDefragment:    func(ctx context.Context, c *Client) error { _, err := c.Defragment(ctx, c.Endpoints()[0]); return err },
-	methodMoveLeader:    func(ctx context.Context, c *Client) error { _, err := c.MoveLeader(ctx, 1); return err },
+	methodCompact:           func(ctx context.Context, c *Client) error { _, err := c.Compact(ctx, 5); return err },
+	methodMemberList:        func(ctx context.Context, c *Client) error { _, err := c.MemberList(ctx); return err },
+	methodMemberAdd:         func(ctx context.Context, c *Client) error { _, err := c.MemberAdd(ctx, nil); return err },
+	methodMemberRemove:      func(ctx context.Context, c *Client) error { _, err := c.MemberRemove(ctx, 1); return err },
+	methodMemberUpdate:      func(ctx context.Context, c *Client) error { _, err := c.MemberUpdate(ctx, 1, nil); return err },
+	methodMemberPromote:     func(ctx context.Context, c *Client) error { _, err := c.MemberPromote(ctx, 1); return err },
+	methodAlarmList:         func(ctx context.Context, c *Client) error { _, err := c.AlarmList(ctx); return err },
+	methodAlarmDisarm:       func(ctx context.Context, c *Client) error { _, err := c.AlarmDisarm(ctx, &AlarmMember{}); return err },
+	methodStatus:            func(ctx context.Context, c *Client) error { _, err := c.Status(ctx, c.Endpoints()[0]); return err },
+	methodHashKV:            func(ctx context.Context, c *Client) error { _, err := c.HashKV(ctx, c.Endpoints()[0], 0); return err },
+	methodDefragment:        func(ctx context.Context, c *Client) error { _, err := c.Defragment(ctx, c.Endpoints()[0]); return err },
+	methodMoveLeader:        func(ctx context.Context, c *Client) error { _, err := c.MoveLeader(ctx, 1); return err },
+	methodDowngrade:         func(ctx context.Context, c *Client) error { _, err := c.DowngradeEnable(ctx, "3.6"); return err },
+	methodDowngradeValidate: func(ctx context.Context, c *Client) error { _, err := c.DowngradeValidate(ctx, "3.6"); return err },
 	methodSnapshot: func(ctx context.Context, c *Client) error {
 		s, err := c.Snapshot(ctx)
 		if err == nil {

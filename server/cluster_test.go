@@ -136,3 +136,175 @@ func TestThreeMembers(t *testing.T) {
 		require.NotEmpty(t, one.Name, "member %d has made itself known", i)
 	}
 }
+
+// A member that was away for longer than the log is kept comes back by a
+// snapshot, and goes on from there.
+func TestAMemberFarBehindIsSentASnapshot(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	away := (leader + 1) % 3
+	require.NoError(t, members[away].Close())
+
+	// More than is kept in memory, in bytes.
+	conn := dial(t, members[leader])
+	value := make([]byte, 1<<20)
+	const keys = 40
+	for i := range keys {
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%02d", i), Value: value})
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := Start(ctx, configs[away], zap.NewNop())
+	require.NoError(t, err)
+	defer func() { m.Close() }()
+	count := func() int64 {
+		res, err := call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l"), CountOnly: true})
+		require.NoError(t, err)
+		return res.Count
+	}
+	require.EqualValues(t, keys, count())
+	require.Greater(t, m.state.Data.Store().Dir(), members[away].state.Data.Store().Dir(), "the store in force is another one")
+
+	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k-after")})
+	require.NoError(t, err)
+	require.EqualValues(t, keys+1, count())
+	require.NoError(t, m.Close())
+	m, err = Start(ctx, configs[away], zap.NewNop())
+	require.NoError(t, err)
+	require.EqualValues(t, keys+1, count(), "what came by the snapshot is there after a restart")
+}
+
+// joins are the settings of a member that joins those in present, under a name.
+func joins(t *testing.T, name string, present []*Config) *Config {
+	t.Helper()
+	c := clusterOf(t, 1)[0]
+	c.Name, c.InitialClusterState = name, stateExisting
+	initial := []string{name + "=" + c.ListenPeerURLs[0].String()}
+	for _, p := range present {
+		initial = append(initial, p.Name+"="+p.ListenPeerURLs[0].String())
+	}
+	c.InitialCluster = strings.Join(initial, ",")
+	return c
+}
+
+func TestMembersComeAndGo(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	configs := clusterOf(t, 1)
+	first := startAll(t, configs)[0]
+	conn := dial(t, first)
+	_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Value: []byte("v")})
+	require.NoError(t, err)
+
+	// A learner is added, catches up, serves reads of its own and nothing else.
+	c := joins(t, "second", configs)
+	_, err = Start(ctx, c, zap.NewNop())
+	require.ErrorContains(t, err, "add this one with `etcdctl member add` first", "who was not added may not join")
+	added, err := call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c.ListenPeerURLs), IsLearner: true})
+	require.NoError(t, err)
+	require.Len(t, added.Members, 2)
+	_, err = call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c.ListenPeerURLs)})
+	require.ErrorContains(t, err, "already exist")
+	_, err = call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+	require.ErrorContains(t, err, "too many learner members in cluster")
+	second, err := Start(ctx, c, zap.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { second.Close() })
+	to := dial(t, second)
+	got, err := call[etcdserverpb.RangeResponse](t, to, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k"), Serializable: true})
+	require.NoError(t, err)
+	require.Len(t, got.Kvs, 1)
+	for method, req := range map[string]any{"KV/Range": &etcdserverpb.RangeRequest{Key: []byte("k")}, "Cluster/MemberList": &etcdserverpb.MemberListRequest{}} {
+		_, err = call[etcdserverpb.RangeResponse](t, to, method, req)
+		require.ErrorContains(t, err, "rpc not supported for learner", method)
+	}
+	st, err := call[etcdserverpb.StatusResponse](t, to, "Maintenance/Status", &etcdserverpb.StatusRequest{})
+	require.NoError(t, err)
+	require.True(t, st.IsLearner)
+
+	// Promoted, it is a voter: a leader of two, and nobody goes on alone.
+	require.Eventually(t, func() bool {
+		_, err = call[etcdserverpb.MemberPromoteResponse](t, conn, "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: added.Member.ID})
+		return err == nil
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { // it hears of it a moment later
+		_, err = call[etcdserverpb.PutResponse](t, to, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k2")})
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	_, err = call[etcdserverpb.MoveLeaderResponse](t, to, "Maintenance/MoveLeader", &etcdserverpb.MoveLeaderRequest{TargetID: added.Member.ID})
+	require.ErrorContains(t, err, "not leader")
+	_, err = call[etcdserverpb.MoveLeaderResponse](t, conn, "Maintenance/MoveLeader", &etcdserverpb.MoveLeaderRequest{TargetID: added.Member.ID})
+	require.NoError(t, err)
+	require.True(t, second.leads())
+
+	// A third is added at the member that follows, and starts over an empty disk.
+	c3 := joins(t, "third", append(configs, c))
+	require.Eventually(t, func() bool { // the two must have been connected for a while
+		_, err = call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c3.ListenPeerURLs)})
+		return err == nil
+	}, 20*time.Second, 100*time.Millisecond, "%v", err)
+	third, err := Start(ctx, c3, zap.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { third.Close() })
+	got, err = call[etcdserverpb.RangeResponse](t, dial(t, third), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k2")})
+	require.NoError(t, err)
+	require.Len(t, got.Kvs, 1)
+
+	// The leader is removed: it stops and says why, the others go on without it.
+	require.Eventually(t, func() bool { // the third must have been connected for a while, too
+		_, err = call[etcdserverpb.MemberRemoveResponse](t, conn, "Cluster/MemberRemove", &etcdserverpb.MemberRemoveRequest{ID: added.Member.ID})
+		return err == nil
+	}, 20*time.Second, 100*time.Millisecond)
+	select {
+	case err := <-second.Failed():
+		require.ErrorIs(t, err, errRemoved)
+	case <-ctx.Done():
+		t.Fatal("the removed member goes on")
+	}
+	require.NoError(t, second.Close())
+	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k3")})
+	require.NoError(t, err)
+	_, err = call[etcdserverpb.MemberRemoveResponse](t, conn, "Cluster/MemberRemove", &etcdserverpb.MemberRemoveRequest{ID: added.Member.ID})
+	require.ErrorContains(t, err, "member not found")
+	list, err := call[etcdserverpb.MemberListResponse](t, conn, "Cluster/MemberList", &etcdserverpb.MemberListRequest{Linearizable: true})
+	require.NoError(t, err)
+	require.Len(t, list.Members, 2)
+}
+
+// What is left of a cluster goes on alone.
+func TestForceNewCluster(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	_, err := call[etcdserverpb.PutResponse](t, dial(t, members[0]), "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Value: []byte("v")})
+	require.NoError(t, err)
+	last := members[2]
+	require.Eventually(t, func() bool { return last.state.View().Keys.Revision == 2 }, 10*time.Second, 10*time.Millisecond)
+	for _, m := range members {
+		require.NoError(t, m.Close())
+	}
+	c := *configs[2]
+	c.ForceNewCluster = true
+	m := start(t, &c)
+	conn := dial(t, m)
+	got, err := call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k")})
+	require.NoError(t, err)
+	require.Len(t, got.Kvs, 1)
+	list, err := call[etcdserverpb.MemberListResponse](t, conn, "Cluster/MemberList", &etcdserverpb.MemberListRequest{Linearizable: true})
+	require.NoError(t, err)
+	require.Len(t, list.Members, 1)
+	require.Equal(t, "infra3", list.Members[0].Name)
+	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k2")})
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+
+	// Once is enough, and once more does no harm.
+	for _, again := range []*Config{configs[2], &c} {
+		m = start(t, again)
+		got, err = call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k2")})
+		require.NoError(t, err)
+		require.Len(t, got.Kvs, 1)
+		require.NoError(t, m.Close())
+	}
+}

@@ -58,7 +58,8 @@ type Config struct {
 	LogFormat  string
 	LogOutputs []string
 
-	UnsafeNoFsync bool
+	UnsafeNoFsync   bool
+	ForceNewCluster bool // go on alone, with the data there is
 
 	ClientCertFile      string // the pair that listeners show
 	ClientKeyFile       string
@@ -146,6 +147,7 @@ func settings(c *Config) []setting {
 		{section: "Security", name: "tls-max-version", help: "newest version of TLS spoken; empty for the newest there is", value: &c.TLSProtocol.MaxVersion},
 		{section: "Security", name: "cipher-suites", help: "cipher suites of TLS 1.2, by name; empty for a good choice", value: (*list)(&c.TLSProtocol.CipherSuites)},
 
+		{section: "Unsafe", name: "force-new-cluster", help: "go on as the only member, with what this one has: for when a majority is lost for good", value: (*boolean)(&c.ForceNewCluster)},
 		{section: "Unsafe", name: "unsafe-no-fsync", help: "do not wait for the disk: a power cut may lose acknowledged writes", value: (*boolean)(&c.UnsafeNoFsync)},
 	}
 }
@@ -168,7 +170,7 @@ var refused = strings.Fields(`
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval watch-progress-notify-interval
-	downgrade-check-time bootstrap-defrag-threshold-megabytes force-new-cluster`)
+	downgrade-check-time bootstrap-defrag-threshold-megabytes`)
 
 // refusedInFile are the same for the sections of a configuration file. A key
 // there that is left empty or false asks for nothing.
@@ -211,6 +213,12 @@ func Default() *Config {
 		set:                      map[string]bool{},
 	}
 }
+
+// Where a member without data comes from.
+const (
+	stateNew      = "new"
+	stateExisting = "existing"
+)
 
 // quota is how many bytes of live history are allowed; 0 for any number.
 func (c *Config) quota() machine.Quota {
@@ -261,10 +269,8 @@ func (c *Config) Validate() error {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set")
 	case len(c.ListenClientURLs) == 0:
 		return errors.New("--listen-client-urls is empty")
-	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
+	case c.InitialClusterState != stateNew && c.InitialClusterState != stateExisting:
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
-	case c.InitialClusterState == "existing":
-		return errors.New("--initial-cluster-state=existing is not supported by this version: a cluster begins with all its members")
 	case c.CacheBytes < 0:
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:

@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"}, want: `http://localhost:2380 is the peer URL of "default" and of "b"`},
 		{args: []string{"--initial-cluster=default"}, want: `--initial-cluster: "default" is not of the form name=url`},
 		{args: []string{"--initial-cluster=default=localhost:2380"}, want: `--initial-cluster: "default=localhost:2380"`},
-		{args: []string{"--initial-cluster-state=existing"}, want: "--initial-cluster-state=existing is not supported"},
+		{args: []string{"--initial-cluster-state=old"}, want: `--initial-cluster-state is "old"; it must be new or existing`},
 		{args: []string{"--metrics=all"}, want: `--metrics is "all"`},
 		{args: []string{"--log-format=xml"}, want: `--log-format is "xml"`},
 		{args: []string{"--config-file=/nowhere/x.yml"}, want: "--config-file: open /nowhere/x.yml"},

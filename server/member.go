@@ -522,11 +522,8 @@ func (m *Member) plan(path string) space.Plan {
 // openState opens the data directory, and makes it if there is none.
 func (m *Member) openState(ctx context.Context) error {
 	c := m.config
-	members, self, err := c.initialMembers()
-	if err != nil {
-		return err
-	}
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
+	var err error
 	m.state, err = state.Open(state.Options{
 		Data: datadir.Options{
 			FS:   m.fs,
@@ -546,8 +543,7 @@ func (m *Member) openState(ctx context.Context) error {
 				SegmentBytes: log.Segment,
 				KeepFree:     log.Low,
 			},
-			Members: members,
-			Self:    self.ID,
+			Begin: func() (datadir.Beginning, error) { return m.begin(ctx) },
 			Locked: func() {
 				m.space = space.New(space.Options{FS: m.fs, Data: c.directory(), Log: c.walDirectory(), Logger: m.logger.Named("space")})
 				m.space.Look(0)
@@ -566,12 +562,33 @@ func (m *Member) openState(ctx context.Context) error {
 		m.logger.Info("cut the torn end of the log: it was being written when the member stopped",
 			zap.String("file", cut.File), zap.Int64("offset", cut.Offset), zap.Int64("bytes", cut.Bytes))
 	}
+	if !c.ForceNewCluster {
+		return nil
+	}
+	gone, err := m.state.ForceNewCluster()
+	if err != nil {
+		return fmt.Errorf("--force-new-cluster: %w", errors.Join(err, m.state.Data.Log.Close()))
+	}
+	for _, one := range gone {
+		m.logger.Warn("--force-new-cluster: a member was removed; it must not come back with its data",
+			zap.String("member-id", fmt.Sprintf("%x", one.ID)), zap.String("name", one.Name), zap.Strings("peer-urls", one.PeerURLs))
+	}
 	return nil
+}
+
+// begin says what a member without data begins with: a new cluster, or one that
+// it asks about who is in it.
+func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
+	c := m.config
+	members, self, err := c.initialMembers()
+	if err != nil || c.InitialClusterState == stateNew {
+		return datadir.Beginning{Self: self.ID, Members: members}, err
+	}
+	return m.join(ctx, members, self)
 }
 
 // roomForSnapshot says whether there is room for a snapshot of so many bytes.
 func (m *Member) roomForSnapshot(bytes int64) error {
-	m.look()
 	if !m.space.Admit(bytes) {
 		return fmt.Errorf("there is no room for a snapshot of %d bytes: %s", bytes, m.space.Trouble())
 	}

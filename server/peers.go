@@ -51,7 +51,7 @@ func newPeers(m *Member) (*peers, error) {
 		TLS:             dial,
 		DialTimeout:     time.Second + m.config.ElectionTimeout,
 		Logger:          m.logger.Named("peer"),
-		Deliver:         p.deliver,
+		Deliver:         func(msg *raftpb.Message) error { return m.replica.Deliver(msg) },
 		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },
 		SnapshotSent:    p.snapshotSent,
 		Removed:         func(id uint64) bool { return m.state.View().Members.IsRemoved(id) },
@@ -110,13 +110,6 @@ func (p *peers) close() error {
 	p.transport.Close()
 	p.client.Close()
 	return p.http.Close()
-}
-
-// deliver hands the replica what another member has sent.
-func (p *peers) deliver(m *raftpb.Message) error {
-	err := p.m.replica.Receive(m)
-	p.m.replica.Kick()
-	return err
 }
 
 // gone hears from another member that this one was removed, which it may have

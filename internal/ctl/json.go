@@ -24,6 +24,12 @@ type jsonEmpty struct {
 	Header *jsonHeader `json:"header,omitempty"`
 }
 
+// jsonVersion is the answer to commands about a downgrade.
+type jsonVersion struct {
+	Header  *jsonHeader `json:"header,omitempty"`
+	Version string      `json:"version,omitempty"`
+}
+
 type jsonPair struct {
 	Key            []byte `json:"key,omitempty"`
 	CreateRevision int64  `json:"create_revision,omitempty"`

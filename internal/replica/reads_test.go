@@ -60,3 +60,21 @@ func TestALateAnswerServesNobody(t *testing.T) {
 	r.tick(10)
 	require.Equal(t, told{n: 1, err: errs.Timeout}, c)
 }
+
+// A read whose index never comes, since this member was removed meanwhile, waits
+// no longer than any other.
+func TestABarrierThatIsNeverReachedTimesOut(t *testing.T) {
+	var r reads
+	ask := func(uint64) bool { return true }
+	var early, late told
+	r.add([]Caller{&early}, 8)
+	r.add([]Caller{&late}, 12)
+	r.begin(ask, 0, 5)
+	r.answered(raft.Read{ID: 1, Index: 7})
+	r.tick(8)
+	require.Equal(t, told{n: 1, err: errs.Timeout}, early)
+	require.Zero(t, late.n)
+	require.True(t, r.release(7), "the other is still there")
+	require.Equal(t, told{n: 1}, late)
+	require.Empty(t, r.barred)
+}

@@ -16,6 +16,14 @@ type Replica struct {
 	applies *queue[*raft.Apply]
 	stages  sync.WaitGroup
 
+	// turning is held by whoever turns the Core: the loop's goroutine, or one that
+	// has just brought a message while the loop slept.
+	turning struct {
+		sync.Mutex
+		ended  bool  // nobody turns it any more
+		failed error // what a Turn elsewhere has returned
+	}
+
 	stop chan struct{}
 	once sync.Once     // closes stop
 	done chan struct{} // everything has ended
@@ -53,8 +61,26 @@ func (r *Replica) GiveAway() { r.core.GiveAway() }
 // Read is Core.Read.
 func (r *Replica) Read(c Caller) error { return r.core.Read(c) }
 
-// Receive is Core.Receive.
-func (r *Replica) Receive(m *raftpb.Message) error { return r.core.Receive(m) }
+// Deliver takes a message from another member, as Core.Receive does. If the loop
+// sleeps, what the message asks for is done here, a write to the log and its sync
+// among it: whoever brings messages has nothing better to do, and a hop to another
+// goroutine costs a good part of the time that one write takes.
+func (r *Replica) Deliver(m *raftpb.Message) error {
+	if err := r.core.Receive(m); err != nil {
+		return err
+	}
+	if !r.turning.TryLock() {
+		r.core.Kick()
+		return nil
+	}
+	defer r.turning.Unlock()
+	if !r.turning.ended && r.turning.failed == nil {
+		if r.turning.failed = r.core.Turn(); r.turning.failed != nil {
+			r.core.Kick() // for the loop to end
+		}
+	}
+	return nil
+}
 
 // ReportUnreachable is Core.ReportUnreachable.
 func (r *Replica) ReportUnreachable(id uint64) { r.core.ReportUnreachable(id) }
@@ -107,6 +133,9 @@ func (r *Replica) Close() error {
 func (r *Replica) routineLoop() {
 	defer close(r.done)
 	err := r.loop()
+	r.turning.Lock()
+	r.turning.ended = true
+	r.turning.Unlock()
 	r.appends.close()
 	r.applies.close()
 	r.stages.Wait()
@@ -118,7 +147,7 @@ func (r *Replica) routineLoop() {
 
 func (r *Replica) loop() error {
 	for {
-		if err := r.core.Turn(); err != nil {
+		if err := r.turn(); err != nil {
 			return err
 		}
 		select {
@@ -127,6 +156,15 @@ func (r *Replica) loop() error {
 			return nil
 		}
 	}
+}
+
+func (r *Replica) turn() error {
+	r.turning.Lock()
+	defer r.turning.Unlock()
+	if r.turning.failed != nil {
+		return r.turning.failed
+	}
+	return r.core.Turn()
 }
 
 // routineAppend writes what the loop has handed over: all that waits, in one go.

@@ -27,7 +27,7 @@ var plan = map[string][]string{
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
 	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
-	"internal/state":     {"internal/datadir", "internal/machine", "internal/mvcc", "internal/store"},
+	"internal/state":     {"internal/datadir", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal"},
 	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
@@ -15,9 +16,20 @@ import (
 // ends.
 func (s *Service) Announce(ctx context.Context, name string, clientURLs []string) error {
 	for {
-		self, ok := s.c.Machine.View().Members.Get(s.c.MemberID)
-		if !ok || self.Name == name && slices.Equal(self.ClientURLs, clientURLs) {
+		members := s.c.Machine.View().Members
+		self, ok := members.Get(s.c.MemberID)
+		switch {
+		case ok && self.Name == name && slices.Equal(self.ClientURLs, clientURLs), members.IsRemoved(s.c.MemberID):
 			return nil
+		case !ok: // one that joins hears of itself by and by
+			select {
+			case <-time.After(announcePause):
+				continue
+			case <-s.stop:
+				return errs.Stopped
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		err := s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{ClusterMemberAttrSet: &etcdserverpb.ClusterMemberAttrSetRequest{
 			Member_ID:        s.c.MemberID,
@@ -28,6 +40,9 @@ func (s *Service) Announce(ctx context.Context, name string, clientURLs []string
 		}
 	}
 }
+
+// announcePause is how often a member looks whether it is one.
+const announcePause = 20 * time.Millisecond
 
 // SetClusterVersion sets the version that the members agree on.
 func (s *Service) SetClusterVersion(ctx context.Context, v version.Number) error {

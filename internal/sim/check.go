@@ -66,6 +66,9 @@ func (c *Cluster) checkApplied(h *host) {
 		c.fail(fmt.Errorf("host %d is at revision %d after entry %d, which makes it %d", h.id, view.Keys.Revision, view.Applied, want))
 		return
 	}
+	if view.Applied == c.model.Index {
+		c.follow(h)
+	}
 	if c.rng.IntN(hashOdds) == 0 {
 		c.checkView(h)
 		c.checkHash(h)

@@ -8,9 +8,11 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/sim/disk"
 	"etcd.alt/internal/wal"
@@ -26,6 +28,10 @@ const (
 // mostTime is the end of a seed that does not come to that: something stands
 // still.
 const mostTime = 10 * time.Minute
+
+// segmentBytes is the size of a segment of the log. Some dozen entries fill it, so
+// that a member which is away for a while has to be sent a snapshot.
+const segmentBytes = 4 << 10
 
 // clients is how many ask at the same time.
 const clients = 6
@@ -43,6 +49,9 @@ type Tally struct {
 	Faults     map[string]int
 
 	LeaderChanges int
+	Changes       int // of the membership
+	Snapshots     int // that were installed
+	Interrupted   int // installs in the midst of which the power was cut
 	Compactions   int
 	Truncations   int // ends of logs that others have replaced
 	Released      int // starts with a log whose beginning was given back
@@ -55,16 +64,16 @@ type Tally struct {
 // Cluster is a whole cluster in one goroutine: hosts, the network between them,
 // clients, faults.
 type Cluster struct {
-	seed    uint64
-	rng     *rand.Rand
-	clock   clock
-	network *network
-	members []member.Member
-	hosts   []*host
-	byID    map[uint64]*host
-	clients []*client
-	closing bool // the clients ask nothing new
-	active  int  // faults under way
+	seed       uint64
+	rng        *rand.Rand
+	clock      clock
+	network    *network
+	hosts      []*host
+	byID       map[uint64]*host
+	clients    []*client
+	membership string // the newest that was applied
+	closing    bool   // the clients ask nothing new
+	active     int    // faults under way
 
 	model   *Model // what was applied by whoever was first
 	hashes  map[[2]int64]uint32
@@ -91,7 +100,7 @@ type Cluster struct {
 func RunCluster(seed uint64, trace io.Writer) (out Tally, err error) {
 	fromSeed(seed, func() {
 		c := newCluster(seed, trace)
-		err = c.run()
+		err = unlessPanic(c.run)
 		c.out.Time, c.out.Members, c.out.Operations, c.out.Entries = c.clock.now, len(c.hosts), len(c.history), int(c.model.Index)
 		c.out.Trace = c.hash.Sum64()
 		out = c.out
@@ -100,6 +109,17 @@ func RunCluster(seed uint64, trace io.Writer) (out Tally, err error) {
 		}
 	})
 	return out, err
+}
+
+// unlessPanic makes an error of a panic: the consensus library panics where its
+// own invariants do not hold, and the seed must be told.
+func unlessPanic(run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return run()
 }
 
 // randomness is held by the run that has crypto/rand.Reader.
@@ -129,15 +149,29 @@ func newCluster(seed uint64, trace io.Writer) *Cluster {
 	if seed%8 == 7 {
 		size = 5
 	}
+	var members []member.Member
 	for id := uint64(1); id <= uint64(size); id++ {
-		c.members = append(c.members, member.Member{ID: id, Name: fmt.Sprintf("m%d", id), PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+id)}})
-		h := &host{c: c, id: id, disk: disk.New()}
-		c.hosts, c.byID[id] = append(c.hosts, h), h
+		members = append(members, newMember(id))
+	}
+	for _, m := range members {
+		c.add(m.ID, datadir.NewCluster(m.ID, members))
 	}
 	for i := range clients {
 		c.clients = append(c.clients, &client{c: c, id: i + 1})
 	}
 	return c
+}
+
+// newMember is the member of an id.
+func newMember(id uint64) member.Member {
+	return member.Member{ID: id, Name: fmt.Sprintf("m%d", id), PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+id)}}
+}
+
+// add adds a host with an empty disk.
+func (c *Cluster) add(id uint64, begin func() (datadir.Beginning, error)) *host {
+	h := &host{c: c, id: id, disk: disk.New(), begin: begin}
+	c.hosts, c.byID[id] = append(c.hosts, h), h
+	return h
 }
 
 // run is the whole story of a seed.
@@ -149,6 +183,7 @@ func (c *Cluster) run() error {
 		cl.think()
 	}
 	c.clock.after(c.between(2*time.Second, 8*time.Second), c.strike)
+	c.clock.after(c.between(5*time.Second, 25*time.Second), c.administer)
 	if err := c.until(mostTime, c.enough); err != nil {
 		return err
 	}
@@ -206,7 +241,9 @@ func (c *Cluster) heal() error {
 func (c *Cluster) cutAll() error {
 	c.say("all lose their power")
 	for _, h := range c.hosts {
-		h.end(disk.LoseAll{})
+		if h.up {
+			h.end(disk.LoseAll{})
+		}
 	}
 	for _, h := range c.hosts {
 		h.start()
@@ -232,7 +269,17 @@ func (c *Cluster) converge() error {
 		if c.active > 0 || c.calls > 0 || lead == nil {
 			return false
 		}
+		gone, ok := c.dismissed()
+		if !ok {
+			return false
+		}
+		for _, h := range gone {
+			c.leave(h)
+		}
 		for _, h := range c.hosts {
+			if h.gone {
+				continue
+			}
 			if !h.up || !h.served || h.paused > 0 {
 				return false
 			}
@@ -247,7 +294,18 @@ func (c *Cluster) converge() error {
 
 // compare holds every member against the model, with its whole past.
 func (c *Cluster) compare() error {
+	var members string
 	for _, h := range c.hosts {
+		if h.gone {
+			continue
+		}
+		now := fmt.Sprint(h.machine.View().Members.Members)
+		if members == "" {
+			members = now
+		}
+		if now != members {
+			return fmt.Errorf("host %d, in the end, knows the members %s, and another %s", h.id, now, members)
+		}
 		if err := verify(h.machine.View(), c.model); err != nil {
 			return fmt.Errorf("host %d, in the end: %w", h.id, err)
 		}
@@ -258,7 +316,9 @@ func (c *Cluster) compare() error {
 
 func (c *Cluster) close() error {
 	for _, h := range c.hosts {
-		h.stop()
+		if h.up {
+			h.stop()
+		}
 	}
 	return c.err
 }
@@ -267,7 +327,7 @@ func (c *Cluster) close() error {
 func (c *Cluster) state() string {
 	s := fmt.Sprintf("the newest applied entry is %d, %d faults are under way, %d callers were not told", c.model.Index, c.active, c.calls)
 	for _, h := range c.hosts {
-		s += fmt.Sprintf("; host %d: up %v, serves %v, paused %d", h.id, h.up, h.served, h.paused)
+		s += fmt.Sprintf("; host %d: up %v, serves %v, paused %d, gone %v", h.id, h.up, h.served, h.paused, h.gone)
 		if h.up {
 			st := h.core.Status()
 			s += fmt.Sprintf(", leader %d, term %d, commit %d, applied %d, log to %d", st.Leader, st.Term, st.Commit, st.Applied, h.data.Log.Last().Index)

@@ -1,6 +1,9 @@
-// Package sim runs a member in one goroutine, from one seed: the production
-// code of raft, the log, the replica, the machine and the store, over a disk in
-// memory whose power is cut again and again. Time is a count of ticks.
+// Package sim runs members in one goroutine, from one seed: the production code
+// of raft, the log, the replica, the machine and the store, over disks in memory
+// and in virtual time. What fails names the seed, and the seed replays it to the
+// letter.
+//
+// # A member alone
 //
 // A Run draws its steps from the seed: requests, turns of the loop, stages that
 // finish late, ticks, flushes, failing syncs, power cuts. It holds what the
@@ -13,5 +16,26 @@
 //   - its callers: what was acknowledged is there, and a read that came back
 //     sees all that was acknowledged before it was asked.
 //
-// What fails names the seed, and the seed replays it to the letter.
+// # A cluster
+//
+// A Cluster has hosts, on which members run or do not, the network between them,
+// clients and faults. Everything is an event of its clock; what happens to a
+// member is an event of that member's present life, so that a member which is
+// paused stands still, and one which has died hears of nothing.
+//
+//	cluster.go   the story of a seed, from the first start to the verdict
+//	clock.go     virtual time
+//	host.go      the life of a member; stages.go: its disk's pace and its state
+//	network.go   messages
+//	snapshot.go  what is sent to a member that has fallen behind
+//	members.go   who comes and goes
+//	faults.go    what goes wrong
+//	client.go    who asks; question.go: what, and what is answered
+//	check.go     what must hold at every moment
+//	history.go   what must hold of the whole history
+//
+// Nothing is decided by the order of a map, by a clock or by a goroutine. The
+// storage engine has goroutines, and they are waited for; its compactions are
+// called. The raft library draws from crypto/rand.Reader, which is set to the
+// seed's stream while a cluster runs, so one runs at a time.
 package sim

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"etcd.alt/internal/sim/disk"
@@ -30,6 +31,7 @@ var faults = []fault{
 	{"partition", 6, (*Cluster).partition},
 	{"one-way cut", 8, (*Cluster).oneWay},
 	{"foul network", 10, (*Cluster).foulNetwork},
+	{"distance", 8, (*Cluster).distance},
 	{"slow disk", 9, (*Cluster).slowDisk},
 	{"failing sync", 5, (*Cluster).failingSync},
 	{"full disk", 5, (*Cluster).fullDisk},
@@ -61,7 +63,7 @@ func (c *Cluster) strike() {
 		c.out.Faults[f.name]++
 		if end != nil {
 			c.active++
-			c.clock.after(c.between(300*time.Millisecond, 8*time.Second), func() {
+			c.clock.after(c.duration(), func() {
 				c.active--
 				c.say("it ends: %s, host %d", f.name, h.id)
 				end()
@@ -70,6 +72,15 @@ func (c *Cluster) strike() {
 		break
 	}
 	c.clock.after(c.between(500*time.Millisecond, 9*time.Second), c.strike)
+}
+
+// duration draws how long a fault lasts. Some last so long that the others give
+// the beginning of their logs back meanwhile, and a snapshot is needed then.
+func (c *Cluster) duration() time.Duration {
+	if c.rng.IntN(6) == 0 {
+		return c.between(10*time.Second, 40*time.Second)
+	}
+	return c.between(300*time.Millisecond, 8*time.Second)
 }
 
 // target draws a host, the leader more often than the others.
@@ -88,6 +99,7 @@ func (c *Cluster) powerCut(h *host) (func(), bool) {
 	if c.rng.IntN(2) == 0 {
 		h.tear()
 	}
+	h.interrupt()
 	h.end(c.loss())
 	return h.start, true
 }
@@ -187,6 +199,12 @@ func (c *Cluster) foulNetwork(*host) (func(), bool) {
 	return func() { c.network.foul-- }, true
 }
 
+// distance puts a host far away from the others.
+func (c *Cluster) distance(h *host) (func(), bool) {
+	h.far++
+	return func() { h.far-- }, true
+}
+
 // slowDisk has syncs of the log take up to seconds.
 func (c *Cluster) slowDisk(h *host) (func(), bool) {
 	h.slow++
@@ -203,14 +221,24 @@ func (c *Cluster) failingSync(h *host) (func(), bool) {
 	return h.repair(), true
 }
 
-// fullDisk leaves the disk a few bytes, which ends the member when the log needs
-// more.
+// fullDisk leaves the log room for a few writes, which ends the member after
+// them. Bytes are not counted: when the engine deletes its old files is its own
+// affair.
 func (c *Cluster) fullDisk(h *host) (func(), bool) {
 	if !h.up || h.damaged != "" {
 		return nil, false
 	}
 	h.damaged = "full disk"
-	h.disk.SetCapacity(h.disk.Used() + c.rng.Int64N(8<<10))
+	left := c.rng.IntN(20)
+	h.disk.Inject(func(op disk.Op, path string) error {
+		if op != disk.OpWrite && op != disk.OpCreate || !strings.HasPrefix(path, logDir) {
+			return nil
+		}
+		if left--; left >= 0 {
+			return nil
+		}
+		return errNoSpace
+	})
 	return h.repair(), true
 }
 

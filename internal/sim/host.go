@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
@@ -17,17 +18,18 @@ import (
 // that happens to the member happens through at, now or after, so that it stands
 // still while it is paused, and so that nothing of one life reaches the next.
 type host struct {
-	c    *Cluster
-	id   uint64
-	disk *disk.FS
+	c     *Cluster
+	id    uint64
+	disk  *disk.FS
+	begin func() (datadir.Beginning, error)
 
-	known   standing // what is known to be in force on the disk
-	durable uint64   // the last entry that the store is known to have on it
+	known standing // what is known to be in force on the disk
 
 	tables int // flushes of the store so far
 
 	life   uint64 // one more at each start and each end
 	up     bool
+	gone   bool     // its member was removed
 	paused int      // how many faults hold it
 	held   []func() // what waits until it goes on
 
@@ -38,10 +40,13 @@ type host struct {
 	lag    time.Duration // by which Now is behind while a sync has not ended
 	served bool
 
-	handed  []*raft.Append // for the append stage
-	writing []*raft.Append // what it works on
-	entries []*raft.Apply  // for the apply stage
+	handed     []*raft.Append // for the append stage
+	writing    []*raft.Append // what it works on
+	entries    []*raft.Apply  // for the apply stage
+	installing *raft.Append   // a snapshot that is to be installed
+	dying      bool           // the power is gone in the midst of something
 
+	far     int         // how many faults have put it far away
 	slow    int         // how many faults make its disk slow
 	damaged string      // the fault that its disk has, which may end the member
 	reads   readFailure // of a start
@@ -85,14 +90,14 @@ func (h *host) resume() {
 
 // start opens the member on its disk as it is.
 func (h *host) start() {
-	if h.up {
+	if h.up || h.gone {
 		return
 	}
 	h.life++
 	h.disk.Inject(h.reads.inject())
 	rooms, err := opening{
-		fs: h.disk, members: h.c.members, self: h.id,
-		fatal: func(err error) { h.c.fail(fmt.Errorf("host %d: %w", h.id, err)) },
+		fs: h.disk, begin: h.begin, segment: segmentBytes,
+		fatal: h.storeFailed,
 		sync:  h.sync,
 	}.open()
 	h.disk.Inject(nil)
@@ -102,7 +107,7 @@ func (h *host) start() {
 	}
 	h.reads = readFailure{}
 	h.rooms, h.up, h.woken, h.served, h.lag = rooms, true, false, false, 0
-	h.handed, h.writing, h.entries = nil, nil, nil
+	h.handed, h.writing, h.entries, h.installing, h.dying = nil, nil, nil, nil, false
 	h.damaged, h.held = "", nil
 	h.c.say("host %d starts: the store has %d, the log %d to %d", h.id, h.data.Applied.Index, h.data.Recovered.Prev.Index+1, h.last())
 	h.c.checkStart(h)
@@ -131,6 +136,13 @@ func (h *host) refused(err error) {
 	h.c.say("host %d does not start: %v", h.id, err)
 	h.disk = h.disk.CrashImage(disk.KeepAll{}) // the end of a process frees its locks
 	h.c.clock.after(time.Second, h.start)
+}
+
+// storeFailed hears that the storage engine has given up.
+func (h *host) storeFailed(err error) {
+	if !h.dying {
+		h.c.fail(fmt.Errorf("host %d: %w", h.id, err))
+	}
 }
 
 // tick moves the member's clock.
@@ -170,6 +182,10 @@ func (h *host) turn() {
 // died takes note that the member has ended by itself, which it may only where
 // its disk is at fault. The disk is repaired and the member started again.
 func (h *host) died(err error) {
+	if errors.Is(err, replica.ErrRemoved) && h.machine.View().Members.IsRemoved(h.id) {
+		h.c.leave(h)
+		return
+	}
 	if h.damaged == "" {
 		h.c.fail(fmt.Errorf("host %d has stopped: %w", h.id, err))
 		return
@@ -184,10 +200,8 @@ func (h *host) died(err error) {
 // left.
 func (h *host) end(how disk.Crash) {
 	image := h.disk.CrashImage(how)
-	image.SetCapacity(0)
 	// What still runs on the old disk changes nothing any more.
 	h.disk.Inject(nil)
-	h.disk.SetCapacity(0)
 	h.up = false
 	h.life++
 	_ = h.core.Finish(true) // the log may have failed

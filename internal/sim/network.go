@@ -29,7 +29,7 @@ func newNetwork(c *Cluster) *network {
 // Odds of a message in foul weather, one in so many.
 const (
 	lossOdds   = 8
-	doubleOdds = 6
+	doubleOdds = 4
 	lateOdds   = 6
 )
 
@@ -42,16 +42,19 @@ func (n *network) send(from *host, m *raftpb.Message) {
 	}
 	l := link{from.id, m.GetTo()}
 	n.c.note(noteSend, l.from, l.to, uint64(m.GetType()), m.GetTerm(), m.GetIndex())
+	if m.GetType() == raftpb.MsgSnap {
+		n.sendSnapshot(from, m, data)
+		return
+	}
 	rng := n.c.rng
+	if n.foul > 0 && rng.IntN(lossOdds) == 0 {
+		n.lose(l, m)
+		return
+	}
 	copies := 1
-	if n.foul > 0 {
-		switch {
-		case rng.IntN(lossOdds) == 0:
-			n.lose(l, m)
-			return
-		case m.GetType() != raftpb.MsgProp && rng.IntN(doubleOdds) == 0:
-			copies = 2 // a stream would never double a proposal, which would be logged twice
-		}
+	// A stream would never double a proposal, which would be logged twice.
+	if (n.foul > 0 || n.far(l)) && m.GetType() != raftpb.MsgProp && rng.IntN(doubleOdds) == 0 {
+		copies = 2
 	}
 	for range copies {
 		n.c.clock.after(n.delay(l), func() { n.deliver(l, m, data) })
@@ -62,6 +65,9 @@ func (n *network) send(from *host, m *raftpb.Message) {
 func (n *network) delay(l link) time.Duration {
 	rng, now := n.c.rng, n.c.clock.now
 	d := 100*time.Microsecond + time.Duration(rng.Int64N(int64(900*time.Microsecond)))
+	if n.far(l) {
+		return d + n.c.between(20*time.Millisecond, 400*time.Millisecond)
+	}
 	if n.foul > 0 {
 		d += time.Duration(rng.Int64N(int64(20 * time.Millisecond)))
 		if rng.IntN(lateOdds) == 0 {
@@ -74,6 +80,10 @@ func (n *network) delay(l link) time.Duration {
 	return d
 }
 
+// far says that one end of a link is far away: then messages take their time,
+// and their order and number are not kept.
+func (n *network) far(l link) bool { return n.c.byID[l.from].far > 0 || n.c.byID[l.to].far > 0 }
+
 // deliver hands a message over at its destination; sent is for the trace.
 func (n *network) deliver(l link, sent *raftpb.Message, data []byte) {
 	to := n.c.byID[l.to]
@@ -85,10 +95,15 @@ func (n *network) deliver(l link, sent *raftpb.Message, data []byte) {
 	if n.c.trace != nil && worthTelling(sent) {
 		n.c.tell("%d -> %d: %s", l.from, l.to, describe(sent))
 	}
+	n.hand(to, data)
+}
+
+// hand puts a message into a member's inbox.
+func (n *network) hand(to *host, data []byte) {
 	to.now(func() {
 		m := &raftpb.Message{}
 		if err := proto.Unmarshal(data, m); err != nil {
-			n.c.fail(fmt.Errorf("a message of host %d: %w", l.from, err))
+			n.c.fail(fmt.Errorf("a message for host %d: %w", to.id, err))
 			return
 		}
 		_ = to.core.Receive(m) // a full inbox loses it

@@ -34,7 +34,7 @@ func newRig(t *testing.T, so store.Options, wo wal.Options) *rig {
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}, Name: "r"}
 	fs := disk.New()
 	m, err := state.Open(state.Options{
-		Data:       datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: so, WAL: wo, Members: []member.Member{self}, Self: 7},
+		Data:       datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: so, WAL: wo, Begin: datadir.NewCluster(7, []member.Member{self})},
 		CacheBytes: 1 << 10, MaxLearners: 1,
 	})
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestABootstrapClearsOnlyItsOwnLog(t *testing.T) {
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}}
 	open := func(path, log string) (*datadir.Data, error) {
 		return datadir.Open(datadir.Options{FS: fs, Path: path, Log: log, WAL: wal.Options{Salt: 1, SegmentBytes: 1 << 20},
-			Store: store.Options{DisableAutomaticCompactions: true}, Members: []member.Member{self}, Self: 7})
+			Store: store.Options{DisableAutomaticCompactions: true}, Begin: datadir.NewCluster(7, []member.Member{self})})
 	}
 	b, err := open("b", "b/log") // a healthy member
 	require.NoError(t, err)

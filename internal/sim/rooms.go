@@ -6,7 +6,6 @@ import (
 
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
-	"etcd.alt/internal/member"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/sim/disk"
 	"etcd.alt/internal/state"
@@ -31,27 +30,26 @@ type rooms struct {
 
 // opening says what rooms are opened over.
 type opening struct {
-	fs      *disk.FS
-	members []member.Member
-	self    uint64
+	fs *disk.FS
+	// begin is what a member begins with that has no data yet.
+	begin func() (datadir.Beginning, error)
+	// segment is the size of the log's segments: small, so that they end and are
+	// given back within a seed.
+	segment int64
 	// fatal hears that the storage engine has failed.
 	fatal func(error)
 	// sync runs each sync of the log.
 	sync func(sync func() error) error
 }
 
-// segmentBytes is the size of a segment of the log: small, so that segments end
-// and are given back within a seed.
-const segmentBytes = 16 << 10
-
 // open opens the rooms; of a start that fails nothing stays open.
 func (o opening) open() (*rooms, error) {
 	st, err := state.Open(state.Options{
 		Data: datadir.Options{
 			FS: o.fs, Path: dataDir, Log: logDir,
-			Store:   store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
-			WAL:     wal.Options{SegmentBytes: segmentBytes, Salt: 1, AroundSync: o.sync},
-			Members: o.members, Self: o.self,
+			Store:      store.Options{DisableAutomaticCompactions: true, OnFatal: o.fatal},
+			WAL:        wal.Options{SegmentBytes: o.segment, Salt: 1, AroundSync: o.sync},
+			Begin:      o.begin,
 			Background: func(do func()) { do() },
 		},
 		CacheBytes: 1 << 10, MaxLearners: 1,

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/raft"
@@ -103,7 +104,7 @@ func (r *run) start() error {
 	self := member.Member{ID: 7, PeerURLs: []string{"http://127.0.0.1:2380"}, Name: "sim"}
 	var err error
 	r.rooms, err = opening{
-		fs: r.disk, members: []member.Member{self}, self: self.ID,
+		fs: r.disk, begin: datadir.NewCluster(self.ID, []member.Member{self}), segment: 16 << 10,
 		fatal: func(err error) { r.err = err },
 	}.open()
 	if err != nil {

@@ -20,19 +20,23 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestPlanted is run with a bug built in (-tags plant_nosync), and must find it
-// within 20 seeds.
+// TestPlanted is run with a bug built in (one of the plant_ build tags), and must
+// find it within 200 seeds, as a member alone or as a cluster.
 func TestPlanted(t *testing.T) {
 	if os.Getenv("SIM_PLANTED") == "" {
 		t.Skip("no bug is planted; make planted does that")
 	}
-	for seed := range uint64(20) {
-		if _, err := Run(seed, 600, nil); err != nil {
-			t.Logf("found: %v", err)
+	for seed := range uint64(200) {
+		_, err := Run(seed, 600, nil)
+		if err == nil {
+			_, err = RunCluster(seed, nil)
+		}
+		if err != nil {
+			t.Logf("found: %.2000v", err)
 			return
 		}
 	}
-	t.Fatal("20 seeds did not find the planted bug")
+	t.Fatal("200 seeds did not find the planted bug")
 }
 
 // TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, each of SIM_STEPS steps.

@@ -81,24 +81,6 @@ func (h *host) applyNext() {
 // Prepare is replica.Stages'.
 func (s *hostStages) Prepare() { s.core.PrepareLog() }
 
-// Checkpoint is replica.Stages'.
-func (s *hostStages) Checkpoint() {
-	h := (*host)(s)
-	h.after(h.syncTime(), func() {
-		h.core.MakeCheckpoint()
-		h.wake()
-	})
-}
-
-// Install is replica.Stages'.
-func (s *hostStages) Install(task *raft.Append) {
-	h := (*host)(s)
-	h.after(h.syncTime(), func() {
-		h.core.InstallSnapshot(task)
-		h.wake()
-	})
-}
-
 // hostState is a host as its core's State: the machine, watched.
 type hostState host
 
@@ -117,17 +99,8 @@ func (s *hostState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, don
 	return changes, conf, err
 }
 
-// Durable is replica.State's. A log may only lose what all members have: there
-// are no snapshots to send to one that needs what is gone.
-func (s *hostState) Durable() uint64 {
-	h := (*host)(s)
-	h.durable = max(h.durable, s.machine.Durable())
-	least := h.durable
-	for _, other := range h.c.hosts {
-		least = min(least, other.durable)
-	}
-	return least
-}
+// Durable is replica.State's.
+func (s *hostState) Durable() uint64 { return s.machine.Durable() }
 
 // Busy is replica.State's.
 func (s *hostState) Busy() bool { return s.c.rng.IntN(8) == 0 }
@@ -138,12 +111,3 @@ func (s *hostState) Flush() error { return (*host)(s).writeDown() }
 
 // Sweep is replica.State's.
 func (s *hostState) Sweep() (bool, error) { return s.machine.Sweep() }
-
-// Checkpoint is replica.State's.
-func (s *hostState) Checkpoint() (*raftpb.SnapshotMetadata, error) { return s.state.Checkpoint() }
-
-// Discard is replica.State's.
-func (s *hostState) Discard(index uint64) { s.state.Discard(index) }
-
-// Install is replica.State's.
-func (s *hostState) Install(m *raftpb.SnapshotMetadata) error { return s.state.Install(m) }

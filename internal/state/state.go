@@ -107,6 +107,9 @@ func (s *State) Install(m *raftpb.SnapshotMetadata) error {
 	if err != nil {
 		return err
 	}
+	if plantSnapshot {
+		a.Revision--
+	}
 	keys, err := mvcc.Load(next, a.Revision, s.options.CacheBytes)
 	if err != nil {
 		return fmt.Errorf("the keys of the snapshot at entry %d: %w", a.Index, err)

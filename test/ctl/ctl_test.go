@@ -28,7 +28,7 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir, "etcd.alt/cmd/etcdctl", "etcd.alt/cmd/etcdutl")
+	cmd := exec.Command("go", "build", "-o", dir, "etcd.alt/cmd/etcdctl", "etcd.alt/cmd/etcdutl", "etcd.alt/cmd/etcd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the tools: %v\n%s", err, out)
@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("ETCD", filepath.Join(tools, "etcd"))
 			env.Setenv("PEER_ETCDCTL", peerTool)
 			env.Setenv("ETCDCTL_API", "3") // Debian's needs it, ours ignores it
 			return nil

@@ -17,8 +17,8 @@ import (
 	"etcd.alt/api/etcdserverpb"
 )
 
-// startPeer starts Debian's etcd 3.4: peer name [joining]. It sets PEER_<name>
-// to where it serves clients. One that joins another has been added with
+// startPeer starts Debian's etcd 3.4, or the member that OURS says is built:
+// peer name [joining]. It sets PEER_<name> to where it serves clients. One that joins another has been added with
 // PEERURL_<name>, which `peer -reserve name` sets before.
 func startPeer(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 2 && args[0] == "-reserve" {
@@ -37,9 +37,13 @@ func startPeer(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	logFile, err := os.Create(filepath.Join(ts.Getenv("WORK"), name+".log"))
 	ts.Check(err)
-	binary, err := exec.LookPath("etcd")
-	ts.Check(err)
-	cmd := exec.Command(binary,
+	binary, zapped := ts.Getenv("OURS"), []string(nil)
+	if binary == "" {
+		binary, err = exec.LookPath("etcd")
+		ts.Check(err)
+		zapped = []string{"--logger", "zap"}
+	}
+	cmd := exec.Command(binary, append(zapped,
 		"--name", name,
 		"--data-dir", filepath.Join(ts.Getenv("WORK"), name),
 		"--listen-client-urls", "http://"+client,
@@ -48,7 +52,7 @@ func startPeer(ts *testscript.TestScript, _ bool, args []string) {
 		"--initial-advertise-peer-urls", peer,
 		"--initial-cluster", cluster,
 		"--initial-cluster-state", state,
-		"--logger", "zap", "--log-outputs", "stderr", "--log-level", "error")
+		"--log-outputs", "stderr", "--log-level", "error")...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	for _, v := range os.Environ() {

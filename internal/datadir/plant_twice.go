@@ -1,0 +1,5 @@
+//go:build plant_twice
+
+package datadir
+
+const plantTwice = true

@@ -1,0 +1,5 @@
+//go:build plant_gate
+
+package raft
+
+const plantGate = true

@@ -1,0 +1,5 @@
+//go:build plant_oldterm
+
+package raft
+
+const plantOldTerm = true

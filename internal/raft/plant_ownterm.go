@@ -1,0 +1,5 @@
+//go:build plant_ownterm
+
+package raft
+
+const plantOwnTerm = true

@@ -1,0 +1,5 @@
+//go:build plant_readid
+
+package replica
+
+const plantReadID = true

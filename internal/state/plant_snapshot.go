@@ -1,0 +1,5 @@
+//go:build plant_snapshot
+
+package state
+
+const plantSnapshot = true
