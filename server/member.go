@@ -589,8 +589,11 @@ func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
 
 // roomForSnapshot says whether there is room for a snapshot of so many bytes.
 func (m *Member) roomForSnapshot(bytes int64) error {
-	if !m.space.Admit(bytes) {
-		return fmt.Errorf("there is no room for a snapshot of %d bytes: %s", bytes, m.space.Trouble())
+	if m.space.AdmitFiles(bytes) {
+		return nil
 	}
-	return nil
+	if trouble := m.space.Trouble(); trouble != "" {
+		return fmt.Errorf("there is no room for a snapshot of %d bytes: %s", bytes, trouble)
+	}
+	return fmt.Errorf("there is no room for a snapshot of %d bytes", bytes)
 }

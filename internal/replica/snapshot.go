@@ -94,6 +94,15 @@ type checkpoint struct {
 	index   uint64 // 0 for none
 	offered int64  // tick at which it was
 	pause   int64  // tick before which no other is made
+	wait    int64  // ticks of the last pause; 0 when the last one has arrived
+}
+
+// failed has nothing be made for a while, for longer the more often it is called:
+// from least to most ticks. Each copy costs a flush, and one whose receiver has no
+// room for it would be made ten times a second.
+func (c *checkpoint) failed(now, least, most int64) {
+	c.wait = min(max(2*c.wait, least), most)
+	c.pause = now + c.wait
 }
 
 // upkeepCopy has a copy made for a follower that needs one, and takes it away when
@@ -121,7 +130,7 @@ func (r *Core) MakeCheckpoint() {
 func (r *Core) copied(c *copied) {
 	r.copy.making = false
 	if c.err != nil {
-		r.copy.pause = r.now + r.c.RequestTicks
+		r.copy.failed(r.now, r.c.RequestTicks, r.c.RequestTicks)
 		r.c.Logger.Error("no copy of the state could be made for a member that has fallen behind", zap.Error(c.err))
 		return
 	}
@@ -133,6 +142,11 @@ func (r *Core) copied(c *copied) {
 func (r *Core) snapshotSent(s snapshotSent) {
 	r.c.Node.ReportSnapshot(s.to, s.ok)
 	r.discard()
+	if s.ok {
+		r.copy.wait = 0
+	} else {
+		r.copy.failed(r.now, r.c.RetryTicks, r.c.RequestTicks)
+	}
 }
 
 // discard takes the copy away.

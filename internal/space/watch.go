@@ -70,6 +70,21 @@ func (w *Watch) Admit(bytes int64) bool {
 	return false
 }
 
+// AdmitFiles says whether files of so many bytes may be written as they are,
+// beside the store. They are counted until the next Look. A no is theirs alone:
+// writes are taken as before.
+func (w *Watch) AdmitFiles(bytes int64) bool {
+	for {
+		left := w.allowance.Load()
+		if w.low.Load() || left < bytes {
+			return false
+		}
+		if w.allowance.CompareAndSwap(left, left-bytes) {
+			return true
+		}
+	}
+}
+
 // Low says that nothing is admitted now.
 func (w *Watch) Low() bool { return w.low.Load() }
 

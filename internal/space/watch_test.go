@@ -237,3 +237,21 @@ func TestAReserveThatCannotBeWritten(t *testing.T) {
 	looks(w, retryLooks)
 	require.Equal(t, 3, said.Len())
 }
+
+// Files that are too large for the disk are refused, and nothing else is.
+func TestFilesThatDoNotFitCloseNothing(t *testing.T) {
+	d, w, said := world(t)
+	d.leave("/data", 200*mib)
+	looks(w, 1)
+	require.False(t, w.AdmitFiles(200*mib))
+	require.True(t, w.Admit(1))
+	require.False(t, w.Low())
+	require.True(t, w.AdmitFiles(100*mib), "they are written once")
+	require.False(t, w.AdmitFiles(100*mib), "the first are counted")
+	looks(w, 1)
+	require.True(t, w.AdmitFiles(100*mib))
+	require.Empty(t, said.FilterMessageSnippet("refused").All())
+	d.leave("/data", 1*mib)
+	looks(w, 1)
+	require.False(t, w.AdmitFiles(1))
+}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -22,41 +21,20 @@ import (
 
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/test/member"
+	"etcd.alt/test/smalldisk"
 )
 
 // wanted has the tests here run: they write some hundreds of MiB to memory and
 // take half a minute.
 const wanted = "CRASH_FULL_DISK"
 
-// inside says that this process has mounts of its own.
-const inside = "CRASH_TEST_OWN_MOUNTS"
-
-// onSmallDisk runs a test that is wanted in a process with mounts of its own,
-// which go when it ends, and gives it a file system of mib MiB in memory. It
-// needs no rights but that of making user namespaces, and fails without.
+// onSmallDisk runs a test that is wanted with a file system of mib MiB.
 func onSmallDisk(t *testing.T, mib int, test func(t *testing.T, disk string)) {
 	t.Helper()
 	if os.Getenv(wanted) != "1" {
 		t.Skipf("It fills a disk in memory, which takes a while, and runs only with %s=1 (make full).", wanted)
 	}
-	if os.Getenv(inside) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-			Pdeathsig:   syscall.SIGKILL,
-		}
-		out, err := cmd.CombinedOutput()
-		t.Logf("%s", out)
-		require.NoError(t, err, "in a process with mounts of its own")
-		return
-	}
-	disk := t.TempDir()
-	require.NoError(t, syscall.Mount("none", disk, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)))
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
-	test(t, disk)
+	smalldisk.Run(t, mib, test)
 }
 
 // bulk is what the writers put: values that cannot be compressed.
@@ -183,7 +161,7 @@ func TestADiskThatFills(t *testing.T) {
 		for round := range 3 {
 			b.fill(t, m)
 			require.GreaterOrEqual(t, len(b.mu.sums)*bulkValue, 50<<20, "round %d", round)
-			t.Logf("round %d: %d MiB in %d keys, %d MiB of the disk are free", round, len(b.mu.sums)*bulkValue>>20, len(b.mu.sums), free(t, disk)>>20)
+			t.Logf("round %d: %d MiB in %d keys, %d MiB of the disk are free", round, len(b.mu.sums)*bulkValue>>20, len(b.mu.sums), smalldisk.Free(t, disk)>>20)
 			m.Kill()
 			m.Start()
 			b.verify(t, m)
@@ -196,7 +174,7 @@ func TestADiskThatFills(t *testing.T) {
 			b.verify(t, m)
 		}
 		b.fill(t, m)
-		require.NoError(t, syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT, "size=384m"))
+		smalldisk.Resize(t, disk, 384<<20)
 		conn := m.Dial()
 		defer conn.Close()
 		takesPuts(t, m, conn)
@@ -209,13 +187,6 @@ func TestADiskThatFills(t *testing.T) {
 		b.verify(t, m)
 		m.Stop()
 	})
-}
-
-func free(t *testing.T, path string) int64 {
-	t.Helper()
-	var s syscall.Statfs_t
-	require.NoError(t, syscall.Statfs(path, &s))
-	return int64(s.Bavail) * s.Bsize
 }
 
 // Others fill the disk to the last byte: the member gives its reserve up
@@ -242,7 +213,7 @@ func TestADiskThatOthersFill(t *testing.T) {
 		ballast, err := os.Create(filepath.Join(disk, "ballast"))
 		require.NoError(t, err)
 		// All there is, but not the reserve, which goes meanwhile.
-		require.NoError(t, syscall.Fallocate(int(ballast.Fd()), 0, 0, free(t, disk)))
+		require.NoError(t, syscall.Fallocate(int(ballast.Fd()), 0, 0, smalldisk.Free(t, disk)))
 		require.NoError(t, ballast.Close())
 		require.True(t, eventually(func() bool {
 			_, err := os.Stat(reserve)

@@ -28,22 +28,33 @@ type Member struct {
 	logFile string
 	address string
 
-	cmd    *exec.Cmd // nil while it is down
-	exited chan error
+	cmd    *exec.Cmd     // nil while it is down
+	exited chan struct{} // closed when cmd has ended
+	err    error         // what it ended with; set before exited is closed
 }
 
-// New builds etcd and returns a member that is down. It serves clients without
-// TLS on a free port of 127.0.0.1. What is left of it at the end of the test is
-// killed.
+// New builds etcd and returns a member that is down, as Of does.
 func New(t testing.TB) *Member {
 	t.Helper()
-	dir := t.TempDir()
-	m := &Member{
-		t: t, binary: filepath.Join(dir, "etcd"), dir: filepath.Join(dir, "data"), logFile: filepath.Join(dir, "log"),
-		address: FreeAddress(t),
-	}
-	out, err := exec.Command("go", "build", "-o", m.binary, "etcd.alt/cmd/etcd").CombinedOutput()
+	return Of(t, Build(t))
+}
+
+// Build builds etcd and returns where it lies.
+func Build(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "etcd")
+	out, err := exec.Command("go", "build", "-o", binary, "etcd.alt/cmd/etcd").CombinedOutput()
 	require.NoError(t, err, string(out))
+	return binary
+}
+
+// Of returns a member that is down and runs what Build has built. It serves
+// clients without TLS on a free port of 127.0.0.1. What is left of it at the end
+// of the test is killed.
+func Of(t testing.TB, binary string) *Member {
+	t.Helper()
+	dir := t.TempDir()
+	m := &Member{t: t, binary: binary, dir: filepath.Join(dir, "data"), logFile: filepath.Join(dir, "log"), address: FreeAddress(t)}
 	t.Cleanup(func() {
 		if m.cmd != nil {
 			m.Kill()
@@ -74,6 +85,19 @@ func (m *Member) PID() int { return m.cmd.Process.Pid }
 // Start runs the process and returns when it serves.
 func (m *Member) Start() {
 	m.t.Helper()
+	m.Launch()
+	conn := m.Dial()
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	defer cancel()
+	err := conn.Invoke(ctx, "/etcdserverpb.KV/Range", &etcdserverpb.RangeRequest{Key: []byte("x")}, &etcdserverpb.RangeResponse{}, grpc.WaitForReady(true))
+	require.NoError(m.t, err, "the member does not serve; its log:\n%s", m.Log())
+}
+
+// Launch runs the process and does not wait for anything: it may need others to
+// serve.
+func (m *Member) Launch() {
+	m.t.Helper()
 	url := "http://" + m.address
 	log, err := os.OpenFile(m.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(m.t, err)
@@ -83,16 +107,32 @@ func (m *Member) Start() {
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(m.t, m.cmd.Start())
-	cmd, exited := m.cmd, make(chan error, 1)
+	cmd, exited := m.cmd, make(chan struct{})
 	m.exited = exited
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		m.err = cmd.Wait()
+		close(exited)
+	}()
+}
 
-	conn := m.Dial()
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
-	defer cancel()
-	err = conn.Invoke(ctx, "/etcdserverpb.KV/Range", &etcdserverpb.RangeRequest{Key: []byte("x")}, &etcdserverpb.RangeResponse{}, grpc.WaitForReady(true))
-	require.NoError(m.t, err, "the member does not serve; its log:\n%s", m.Log())
+// Exited is closed when the process has ended, for whatever reason. It is of the
+// last Start or Launch.
+func (m *Member) Exited() <-chan struct{} { return m.exited }
+
+// Err is what the process has ended with: nil where it has ended in order. It may
+// be called when Exited is closed.
+func (m *Member) Err() error { return m.err }
+
+// Pause has the process stand still, until Resume.
+func (m *Member) Pause() {
+	m.t.Helper()
+	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume has a process go on that stands still.
+func (m *Member) Resume() {
+	m.t.Helper()
+	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGCONT))
 }
 
 // Dial returns a connection, the caller's to close, that is made again quickly
@@ -108,7 +148,7 @@ func (m *Member) Dial() *grpc.ClientConn {
 
 // Kill ends the process as a power cut would.
 func (m *Member) Kill() {
-	m.cmd.Process.Kill()
+	_ = m.cmd.Process.Kill() // it may have ended by itself
 	<-m.exited
 	m.cmd = nil
 }
@@ -117,9 +157,9 @@ func (m *Member) Kill() {
 func (m *Member) Stop() {
 	m.t.Helper()
 	require.NoError(m.t, m.cmd.Process.Signal(syscall.SIGTERM))
-	err := <-m.exited
+	<-m.exited
 	m.cmd = nil // before a failure ends the test: there is nothing to kill
-	require.NoError(m.t, err, "the member's log:\n%s", m.Log())
+	require.NoError(m.t, m.err, "the member's log:\n%s", m.Log())
 }
 
 // Log is what all runs of the process have printed so far.

@@ -1,0 +1,243 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"etcd.alt/client"
+	memberid "etcd.alt/internal/member"
+	"etcd.alt/test/fault/network"
+	"etcd.alt/test/member"
+)
+
+// size is how many members there are.
+const size = 3
+
+// cluster is the members and the network between them. It belongs to the
+// goroutine of the test, but for lives, at and anywhere.
+type cluster struct {
+	t       *testing.T
+	network *network.Network
+	hosts   [size]*host
+	// at has a client of each member alone, anywhere one of all.
+	at       [size]*client.Client
+	anywhere *client.Client
+}
+
+// host is a member as a process.
+type host struct {
+	*member.Member
+	id     uint64
+	life   atomic.Int64 // another number whenever it is started or killed
+	up     bool
+	paused bool
+}
+
+// settings of a cluster.
+type settings struct {
+	heartbeat, election time.Duration
+	args                [size][]string // of one member
+}
+
+// start builds etcd and starts a cluster, which serves when start returns. Of a
+// test that fails the logs are kept.
+func start(t *testing.T, s settings) *cluster {
+	t.Helper()
+	c := &cluster{t: t}
+	w, err := network.Listen(size)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	c.network = w
+	binary, token := member.Build(t), fmt.Sprintf("fault-%d", os.Getpid())
+	var initial, endpoints []string
+	var behind []network.Host
+	for i := range size {
+		url := "http://" + w.Door(i)
+		h := &host{Member: member.Of(t, binary), id: memberid.ID([]string{url}, token)}
+		listen := member.FreeAddress(t)
+		h.Args("--name", name(i), "--listen-peer-urls", "http://"+listen, "--initial-advertise-peer-urls", url, "--initial-cluster-token", token,
+			"--heartbeat-interval", ms(s.heartbeat), "--election-timeout", ms(s.election))
+		h.Args(s.args[i]...)
+		c.hosts[i] = h
+		initial = append(initial, name(i)+"="+url)
+		endpoints = append(endpoints, h.Address())
+		behind = append(behind, network.Host{ID: h.id, Listen: listen})
+	}
+	w.Serve(behind)
+	t.Cleanup(c.keepLogs)
+	for i, h := range c.hosts {
+		h.Args("--initial-cluster", strings.Join(initial, ","))
+		c.at[i] = connect(t, endpoints[i:i+1], quickly)
+		c.launch(i)
+	}
+	c.anywhere = connect(t, endpoints)
+	c.awaitServing(time.Minute)
+	return c
+}
+
+func name(i int) string { return fmt.Sprintf("m%d", i) }
+
+func ms(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+
+// quickly has a client find a member that comes back at once.
+var quickly = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond},
+	MinConnectTimeout: time.Second,
+})
+
+func connect(t *testing.T, endpoints []string, options ...grpc.DialOption) *client.Client {
+	t.Helper()
+	c, err := client.New(t.Context(), client.Config{Endpoints: endpoints, DialOptions: options})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+// keepLogs keeps the members' logs of a test that has failed, and prints their
+// ends.
+func (c *cluster) keepLogs() {
+	if !c.t.Failed() {
+		return
+	}
+	dir, err := os.MkdirTemp("", "fault-logs-")
+	if err != nil {
+		c.t.Logf("the logs are not kept: %v", err)
+		return
+	}
+	const tail = 4000
+	for i, h := range c.hosts {
+		text := h.Log()
+		path := filepath.Join(dir, name(i)+".log")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			c.t.Logf("the log of %s is not kept: %v", name(i), err)
+		}
+		c.t.Logf("the end of the log of %s (%x), kept in %s:\n%s", name(i), h.id, path, text[max(0, len(text)-tail):])
+	}
+}
+
+// launch starts a member that is down.
+func (c *cluster) launch(i int) {
+	h := c.hosts[i]
+	if h.up {
+		return
+	}
+	h.Launch()
+	h.up = true
+	h.life.Add(1)
+}
+
+// kill ends a member as a power cut would.
+func (c *cluster) kill(i int) {
+	h := c.hosts[i]
+	if !h.up {
+		return
+	}
+	h.life.Add(1)
+	h.Kill()
+	h.up, h.paused = false, false
+}
+
+// stop ends a member as an operator would.
+func (c *cluster) stop(i int) {
+	h := c.hosts[i]
+	if !h.up || h.paused {
+		return
+	}
+	h.life.Add(1)
+	h.Stop()
+	h.up = false
+}
+
+func (c *cluster) pause(i int) {
+	if h := c.hosts[i]; h.up && !h.paused {
+		h.Pause()
+		h.paused = true
+	}
+}
+
+func (c *cluster) resume(i int) {
+	if h := c.hosts[i]; h.up && h.paused {
+		h.Resume()
+		h.paused = false
+	}
+}
+
+// cut makes both links between two members what rule says.
+func (c *cluster) cut(a, b int, rule network.Rule) {
+	c.network.Set(a, b, rule)
+	c.network.Set(b, a, rule)
+}
+
+// heal ends all faults.
+func (c *cluster) heal() {
+	c.network.Heal()
+	for i := range size {
+		c.resume(i)
+		c.launch(i)
+	}
+}
+
+// awaitServing waits until every member answers a linearizable read.
+func (c *cluster) awaitServing(patience time.Duration) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	for i := range size {
+		for {
+			one, cancel := context.WithTimeout(ctx, 2*time.Second)
+			_, err := c.at[i].Get(one, "x")
+			cancel()
+			if err == nil {
+				break
+			}
+			require.NoError(c.t, ctx.Err(), "%s does not serve within %v: %v", name(i), patience, err)
+		}
+	}
+}
+
+// leader is the member that leads, as far as any member that answers knows; -1 if
+// none does.
+func (c *cluster) leader() int {
+	best, term := -1, uint64(0)
+	for i, h := range c.hosts {
+		if !h.up || h.paused {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(c.t.Context(), 500*time.Millisecond)
+		s, err := c.at[i].Status(ctx, h.Address())
+		cancel()
+		if err != nil || s.Leader == 0 || s.RaftTerm < term {
+			continue
+		}
+		best, term = c.byID(s.Leader), s.RaftTerm
+	}
+	return best
+}
+
+func (c *cluster) byID(id uint64) int {
+	for i, h := range c.hosts {
+		if h.id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// installed counts the snapshots that members have installed so far.
+func (c *cluster) installed() int {
+	n := 0
+	for _, h := range c.hosts {
+		n += strings.Count(h.Log(), "a snapshot was installed")
+	}
+	return n
+}
