@@ -20,11 +20,29 @@ import (
 // site is a member of a few, driven by hand.
 type site struct {
 	*rig
+	state *timed
 	id   uint64
 	core *replica.Core
 	s    *manual
 	sent []*raftpb.Message
 	hold bool // a snapshot takes its time to be installed
+	slow bool // a copy takes its time to be made
+}
+
+// timed is a state whose copies are begun before they are asked for: what is
+// written between the two is written while the copy is made.
+type timed struct {
+	*state.State
+	begun *raftpb.SnapshotMetadata
+}
+
+func (s *timed) Checkpoint() (*raftpb.SnapshotMetadata, error) {
+	if s.begun != nil {
+		m := s.begun
+		s.begun = nil
+		return m, nil
+	}
+	return s.State.Checkpoint()
 }
 
 // sites are members of one cluster, driven by hand.
@@ -61,8 +79,9 @@ func newSites(t *testing.T, n int, learner bool) *sites {
 			PrevIndex: d.Recovered.Prev.Index, PrevTerm: d.Recovered.Prev.Term, Entries: d.Recovered.Entries, HardState: d.Recovered.HardState,
 			Applied: d.Applied.Index, ConfState: d.Applied.ConfState})
 		require.NoError(t, err)
-		one := &site{rig: &rig{fs, d, m, node}, id: id, s: &manual{inPlace: true}}
+		one := &site{rig: &rig{fs, d, m, node}, state: &timed{State: m}, id: id, s: &manual{inPlace: true}}
 		cfg := one.config()
+		cfg.State = one.state
 		cfg.Send = func(ms []*raftpb.Message) { one.sent = append(one.sent, ms...) }
 		cfg.FirstRead = id << 48
 		cfg.Now = func() time.Duration { return 0 }
@@ -90,7 +109,7 @@ func (c *sites) work(s *site) {
 			do := s.s.install[0]
 			s.s.install = nil
 			s.core.InstallSnapshot(do)
-		case s.s.copies > 0:
+		case s.s.copies > 0 && !s.slow:
 			s.s.copies--
 			s.core.MakeCheckpoint()
 		default:
