@@ -67,4 +67,3 @@ func TestAReadAtALeaderAloneSeesWhatAPromotedLearnerAcknowledged(t *testing.T) {
 		require.EqualValues(t, 2, leader.m.View().Keys.Revision, "a linearizable read at the leader, without a barrier")
 	}
 }
-

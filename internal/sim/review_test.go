@@ -21,12 +21,12 @@ import (
 type site struct {
 	*rig
 	state *timed
-	id   uint64
-	core *replica.Core
-	s    *manual
-	sent []*raftpb.Message
-	hold bool // a snapshot takes its time to be installed
-	slow bool // a copy takes its time to be made
+	id    uint64
+	core  *replica.Core
+	s     *manual
+	sent  []*raftpb.Message
+	hold  bool // a snapshot takes its time to be installed
+	slow  bool // a copy takes its time to be made
 }
 
 // timed is a state whose copies are begun before they are asked for: what is
