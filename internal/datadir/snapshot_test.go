@@ -44,7 +44,9 @@ func TestASnapshotThatIsInForceComesAgain(t *testing.T) {
 
 	to := openMember(t, fs, 2)
 	require.NoError(t, to.Receive(9, 3, bytes.NewReader(archive)))
-	old, err := to.Switch()
+	in, err := to.Take(9, 3)
+	require.NoError(t, err)
+	old, err := to.Switch(in)
 	require.NoError(t, err)
 	to.Retire(old, func(err error) { require.NoError(t, err) })
 	again := bytes.NewReader(archive)

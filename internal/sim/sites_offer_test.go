@@ -7,8 +7,7 @@ import (
 )
 
 // While a copy is made (a flush, hard links, an open), a busy leader writes more
-// than it keeps. The copy is useless then; it must not be the last one, nor hold
-// the log for ever.
+// than it keeps. The copy must not be useless then, nor hold the log for ever.
 func TestACopyThatTheLogHasPassedIsNotTheLast(t *testing.T) {
 	c, leader, id := behind(t)
 	third := c.all[3]
@@ -23,11 +22,11 @@ func TestACopyThatTheLogHasPassedIsNotTheLast(t *testing.T) {
 	var err error
 	leader.state.begun, err = leader.m.Checkpoint()
 	require.NoError(t, err)
-	for range 25 { // upkeep forgets: nothing is pinned while a copy is made
+	for range 25 {
 		c.put(leader, id, 500, 1)
 		c.tick()
 	}
-	require.Greater(t, leader.node.First(), leader.state.begun.GetIndex()+1)
+	require.LessOrEqual(t, leader.node.First(), leader.state.begun.GetIndex()+1, "what comes after the copy is kept")
 	leader.slow = false // the copy is there
 
 	for range 300 { // an age of 30 seconds, nearly idle

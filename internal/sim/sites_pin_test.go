@@ -20,7 +20,7 @@ func behind(t *testing.T) (c *sites, leader *site, id *uint64) {
 		c.put(leader, id, 4000, 1)
 		c.tick()
 	}
-	for range 12 { // the leader's view that the third is active ends
+	for range 25 { // the leader's view that the third is active ends
 		c.tick()
 	}
 	require.Greater(t, leader.node.First(), uint64(5000))

@@ -52,7 +52,7 @@ func TestAStoreIsNotClosedWhileItIsInstalled(t *testing.T) {
 		}
 	}
 	first := third.s.install[0].Snapshot
-	next, err := third.data.Received(first.GetIndex(), first.GetTerm()) // as State.Install begins
+	next, err := third.data.Take(first.GetIndex(), first.GetTerm()) // as State.Install begins
 	require.NoError(t, err)
 	c.put(leader, id, 10, 1)
 	meta, err := leader.m.Checkpoint()
@@ -67,7 +67,7 @@ func TestAStoreIsNotClosedWhileItIsInstalled(t *testing.T) {
 				failed = fmt.Errorf("panic: %v", r)
 			}
 		}()
-		_, _, failed = next.Applied() // as State.Install goes on
+		_, _, failed = next.Store.Applied() // as State.Install goes on
 	}()
 	require.NoError(t, failed)
 }

@@ -57,8 +57,7 @@ func TestAMemberThatCatchesUpMakesItselfKnown(t *testing.T) {
 	for i := range 6000 {
 		app.Entries = append(app.Entries, &raftpb.Entry{Term: proto.Uint64(2), Index: proto.Uint64(uint64(i) + 3)})
 	}
-	require.NoError(t, r.Receive(app))
-	r.Kick()
+	require.NoError(t, r.Deliver(app))
 	require.Eventually(t, func() bool { return r.Status().Commit == 6002 && r.Status().Leader == 2 }, 10*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
