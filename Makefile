@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim planted crash full soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim planted crash full fault failover soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,14 @@ crash: build ## kill -9 a loaded member, ROUNDS times, and look for lost writes
 
 full: build ## fill a member's disk, kill it, free space again
 	CRASH_FULL_DISK=1 $(GO) test ./test/crash -run Fill -count=1 -v -timeout 20m
+
+MINUTES ?= 10
+fault: build ## three members and clients under kill -9, stops, cuts and full disks for MINUTES; histories judged (SEED)
+	FAULT_MINUTES=$(MINUTES) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(GO) test ./test/fault -run 'Faults|Disk' -count=1 -v -timeout 24h
+
+KILLS ?= 50
+failover: build ## kill the leader KILLS times, and measure how long no write succeeds
+	FAILOVER_KILLS=$(KILLS) $(GO) test ./test/fault -run Failover -count=1 -v -timeout 2h
 
 CONNS   ?= 1000
 STREAMS ?= 100

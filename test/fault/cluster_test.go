@@ -32,6 +32,10 @@ type cluster struct {
 	// at has a client of each member alone, anywhere one of all.
 	at       [size]*client.Client
 	anywhere *client.Client
+	// story, unless nil, tells what is to be kept of a test that has failed,
+	// beside the logs.
+	story func() string
+	said  []string // what has happened, with the time
 }
 
 // host is a member as a process.
@@ -114,6 +118,11 @@ func (c *cluster) keepLogs() {
 		c.t.Logf("the logs are not kept: %v", err)
 		return
 	}
+	if c.story != nil {
+		if err := os.WriteFile(filepath.Join(dir, "story"), []byte(c.story()), 0o600); err != nil {
+			c.t.Logf("the story is not kept: %v", err)
+		}
+	}
 	const tail = 4000
 	for i, h := range c.hosts {
 		text := h.Log()
@@ -131,6 +140,7 @@ func (c *cluster) launch(i int) {
 	if h.up {
 		return
 	}
+	c.say("%s starts", name(i))
 	h.Launch()
 	h.up = true
 	h.life.Add(1)
@@ -142,6 +152,7 @@ func (c *cluster) kill(i int) {
 	if !h.up {
 		return
 	}
+	c.say("%s is killed", name(i))
 	h.life.Add(1)
 	h.Kill()
 	h.up, h.paused = false, false
@@ -153,6 +164,7 @@ func (c *cluster) stop(i int) {
 	if !h.up || h.paused {
 		return
 	}
+	c.say("%s is to stop", name(i))
 	h.life.Add(1)
 	h.Stop()
 	h.up = false
@@ -160,6 +172,7 @@ func (c *cluster) stop(i int) {
 
 func (c *cluster) pause(i int) {
 	if h := c.hosts[i]; h.up && !h.paused {
+		c.say("%s stands still", name(i))
 		h.Pause()
 		h.paused = true
 	}
@@ -167,19 +180,32 @@ func (c *cluster) pause(i int) {
 
 func (c *cluster) resume(i int) {
 	if h := c.hosts[i]; h.up && h.paused {
+		c.say("%s goes on", name(i))
 		h.Resume()
 		h.paused = false
 	}
 }
 
+// link makes the link from one member to another what rule says.
+func (c *cluster) link(from, to int, rule network.Rule) {
+	c.say("from %s to %s: %+v", name(from), name(to), rule)
+	c.network.Set(from, to, rule)
+}
+
 // cut makes both links between two members what rule says.
 func (c *cluster) cut(a, b int, rule network.Rule) {
-	c.network.Set(a, b, rule)
-	c.network.Set(b, a, rule)
+	c.link(a, b, rule)
+	c.link(b, a, rule)
+}
+
+// say takes down what happens.
+func (c *cluster) say(format string, args ...any) {
+	c.said = append(c.said, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
 // heal ends all faults.
 func (c *cluster) heal() {
+	c.say("all is healed")
 	c.network.Heal()
 	for i := range size {
 		c.resume(i)

@@ -17,6 +17,9 @@ import (
 // how long no write succeeds. The members have the settings that they have
 // without any flag.
 func TestFailover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("It waits for elections.")
+	}
 	kills := 3
 	if s := os.Getenv("FAILOVER_KILLS"); s != "" {
 		var err error

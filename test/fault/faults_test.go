@@ -38,7 +38,7 @@ var faults = []fault{
 	{"one does not hear", 2, func(r *run) { r.isolate(r.anyone(), in, r.loss()) }},
 	{"the leader is not heard", 2, func(r *run) { r.isolate(r.leader(), out, r.loss()) }},
 	{"the leader does not hear", 2, func(r *run) { r.isolate(r.leader(), in, r.loss()) }},
-	{"one link cut", 2, func(r *run) { a, b := r.two(); r.c.network.Set(a, b, r.loss()) }},
+	{"one link cut", 2, func(r *run) { a, b := r.two(); r.c.link(a, b, r.loss()) }},
 	{"two cannot talk", 2, func(r *run) { a, b := r.two(); r.c.cut(a, b, r.loss()) }},
 	{"delay", 3, func(r *run) {
 		rule := network.Rule{Delay: time.Duration(r.rng.IntN(150)) * time.Millisecond, Jitter: time.Duration(1+r.rng.IntN(150)) * time.Millisecond}
@@ -89,10 +89,10 @@ func (r *run) isolate(i int, w way, rule network.Rule) {
 			continue
 		}
 		if w&in != 0 {
-			r.c.network.Set(other, i, rule)
+			r.c.link(other, i, rule)
 		}
 		if w&out != 0 {
-			r.c.network.Set(i, other, rule)
+			r.c.link(i, other, rule)
 		}
 	}
 }

@@ -36,7 +36,24 @@ type run struct {
 }
 
 func newRun(c *cluster, seed uint64) *run {
-	return &run{c: c, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), ledger: history.NewLedger(), brought: map[string]int{}, watch: watchLeaders(c)}
+	r := &run{c: c, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), ledger: history.NewLedger(), brought: map[string]int{}, watch: watchLeaders(c)}
+	c.story = r.story
+	return r
+}
+
+// story is what has happened, and what the clients of the last epoch were told.
+func (r *run) story() string {
+	var b strings.Builder
+	for _, line := range r.c.said {
+		fmt.Fprintln(&b, line)
+	}
+	fmt.Fprintf(&b, "\nthe clients' time 0 is %s\n", r.began.Format("15:04:05.000"))
+	r.record.mu.Lock()
+	defer r.record.mu.Unlock()
+	for _, o := range r.record.mu.ops {
+		fmt.Fprintln(&b, o)
+	}
+	return b.String()
 }
 
 // sleep waits for a time that is drawn, in milliseconds.
@@ -88,6 +105,7 @@ func (r *run) storm(until time.Time) {
 		n := r.rng.IntN(odds)
 		i := slices.IndexFunc(faults, func(f fault) bool { n -= f.odds; return n < 0 })
 		r.brought[faults[i].name]++
+		r.c.say("fault: %s", faults[i].name)
 		faults[i].do(r)
 		r.sleep(100, 2500)
 		if r.rng.IntN(3) != 0 {
