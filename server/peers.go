@@ -51,7 +51,7 @@ func newPeers(m *Member) (*peers, error) {
 		TLS:             dial,
 		DialTimeout:     time.Second + m.config.ElectionTimeout,
 		Logger:          m.logger.Named("peer"),
-		Deliver:         func(msg *raftpb.Message) error { return m.replica.Deliver(msg) },
+		Deliver:         p.deliver,
 		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },
 		SnapshotSent:    p.snapshotSent,
 		Removed:         func(id uint64) bool { return m.state.View().Members.IsRemoved(id) },
@@ -110,6 +110,15 @@ func (p *peers) close() error {
 	p.transport.Close()
 	p.client.Close()
 	return p.http.Close()
+}
+
+// deliver hands the replica what another member has sent.
+func (p *peers) deliver(m *raftpb.Message) error {
+	err := p.m.replica.Deliver(m)
+	if err != nil && m.GetType() == raftpb.MsgSnap {
+		p.m.state.Drop(m.GetSnapshot().GetMetadata()) // what came with it
+	}
+	return err
 }
 
 // gone hears from another member that this one was removed, which it may have

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,7 +18,7 @@ type snapshots struct {
 		sync.Mutex
 		made     int
 		copies   map[uint64]string // directories of copies, by the entry they go up to
-		received *received         // complete, and not in force
+		received []*received       // complete, and not in force
 	}
 	receiving sync.Mutex
 	retiring  sync.WaitGroup // stores that wait for their last reader
@@ -98,48 +99,89 @@ func (d *Data) Discard(index uint64) error {
 	return wrap(d.directory.fs.RemoveAll(dir))
 }
 
+// mostReceived is how many stores may lie beside the one in force: one that is
+// being installed, and one that came after it.
+const mostReceived = 2
+
 // Receive makes a store of an archive that another member of the cluster has made
-// at (index, term), durably, beside the one in force. One is received at a time;
-// the one before, unless it has come into force, goes.
+// at (index, term), durably, beside the one in force. It lies there until Take or
+// Drop. One is received at a time, and few wait; others are refused. One that is in
+// force already is read, and nothing else.
 func (d *Data) Receive(index, term uint64, r io.Reader) error {
 	s := &d.snapshots
 	if !s.receiving.TryLock() {
 		return errors.New("datadir: another snapshot is being received")
 	}
 	defer s.receiving.Unlock()
-	if err := d.dropReceived(); err != nil {
+	in := &received{index: index, term: term, name: fmt.Sprintf("%s%d-%d", storePrefix, term, index)}
+	if current, err := d.directory.store(); err != nil {
+		return err
+	} else if current == d.directory.file(in.name) {
+		// It was installed, and the sender has not heard of that: a crash came in
+		// between. Raft tells it, when it gets the message that goes with this.
+		_, err := io.Copy(io.Discard, r)
 		return err
 	}
-	in := &received{index: index, term: term, name: fmt.Sprintf("%s%d-%d", storePrefix, term, index)}
+	s.mu.Lock()
+	waiting := len(s.mu.received)
+	there := slices.ContainsFunc(s.mu.received, in.same)
+	s.mu.Unlock()
+	if there || waiting >= mostReceived {
+		return fmt.Errorf("datadir: %d snapshots that were received wait to be installed", waiting)
+	}
 	if err := d.receive(in, r); err != nil {
 		return errors.Join(err, wrap(d.directory.fs.RemoveAll(d.directory.file(in.name))))
 	}
 	s.mu.Lock()
-	s.mu.received = in
+	s.mu.received = append(s.mu.received, in)
 	s.mu.Unlock()
 	return nil
 }
 
-// dropReceived takes away what was received and not used.
-func (d *Data) dropReceived() error {
-	s := &d.snapshots
+func (in *received) same(o *received) bool { return in.index == o.index && in.term == o.term }
+
+// take takes out what was received at (index, term); nil if nothing was.
+func (s *snapshots) take(index, term uint64) *received {
 	s.mu.Lock()
-	in := s.mu.received
-	s.mu.received = nil
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.mu.received, (&received{index: index, term: term}).same)
+	if i < 0 {
+		return nil
+	}
+	in := s.mu.received[i]
+	s.mu.received = slices.Delete(s.mu.received, i, i+1)
+	return in
+}
+
+// Drop takes away a store that was received at (index, term) and will not be used.
+func (d *Data) Drop(index, term uint64) error {
+	in := d.snapshots.take(index, term)
 	if in == nil {
 		return nil
 	}
+	return d.drop(in)
+}
+
+func (d *Data) drop(in *received) error {
 	return errors.Join(in.store.Close(), wrap(d.directory.fs.RemoveAll(d.directory.file(in.name))))
+}
+
+// dropReceived takes away all that was received and not used.
+func (d *Data) dropReceived() error {
+	s := &d.snapshots
+	s.mu.Lock()
+	all := s.mu.received
+	s.mu.received = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, in := range all {
+		errs = append(errs, d.drop(in))
+	}
+	return errors.Join(errs...)
 }
 
 func (d *Data) receive(in *received, r io.Reader) error {
 	dir, fs := d.directory.file(in.name), d.directory.fs
-	if current, err := d.directory.store(); err != nil {
-		return err
-	} else if current == dir {
-		return fmt.Errorf("datadir: %s is in force already", in.name)
-	}
 	if err := fs.RemoveAll(dir); err != nil {
 		return wrap(err)
 	}
@@ -185,32 +227,31 @@ func (d *Data) adopt(in *received) error {
 	return in.store.Flush()
 }
 
-// Received is the store that was received and goes up to an entry.
-func (d *Data) Received(index, term uint64) (*store.Store, error) {
-	d.snapshots.mu.Lock()
-	defer d.snapshots.mu.Unlock()
-	in := d.snapshots.mu.received
-	if in == nil || in.index != index || in.term != term {
-		return nil, fmt.Errorf("datadir: there is no snapshot of entry %d of term %d to install", index, term)
-	}
-	return in.store, nil
+// Received is a store that was taken out to be put in force.
+type Received struct {
+	// Store is open.
+	Store *store.Store
+
+	in *received
 }
 
-// Switch puts the store that was received in force, durably. The old one is still
-// open: Retire takes it away when the new one is in everybody's hands.
-func (d *Data) Switch() (old *store.Store, err error) {
-	s := &d.snapshots
-	s.mu.Lock()
-	in := s.mu.received
-	s.mu.received = nil
-	s.mu.Unlock()
+// Take takes out the store that was received at (index, term). It is nobody else's
+// from then on; Switch puts it in force.
+func (d *Data) Take(index, term uint64) (*Received, error) {
+	in := d.snapshots.take(index, term)
 	if in == nil {
-		return nil, errors.New("datadir: there is no snapshot to switch to")
+		return nil, fmt.Errorf("datadir: there is no snapshot of entry %d of term %d to install", index, term)
 	}
-	if err := d.directory.write(currentFile, in.name+"\n"); err != nil {
+	return &Received{in.store, in}, nil
+}
+
+// Switch puts a store that was received in force, durably. The old one is still
+// open: Retire takes it away when the new one is in everybody's hands.
+func (d *Data) Switch(to *Received) (old *store.Store, err error) {
+	if err := d.directory.write(currentFile, to.in.name+"\n"); err != nil {
 		return nil, err
 	}
-	return d.store.Swap(in.store), nil
+	return d.store.Swap(to.Store), nil
 }
 
 // Retire closes a store that is not in force any more, when its last reader has

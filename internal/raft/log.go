@@ -2,7 +2,6 @@ package raft
 
 import (
 	"fmt"
-	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -17,6 +16,8 @@ type Log struct {
 	entries             []*raftpb.Entry // entries[i] has index prevIndex+1+i
 	bytes               int64
 	behind              int64 // of bytes, those of entries that are applied
+	// lastChange is the newest configuration change that was ever appended.
+	lastChange uint64
 	// pin, unless 0, is an entry above which nothing is forgotten: a snapshot at it
 	// is on its way to somebody.
 	pin uint64
@@ -37,9 +38,7 @@ func cost(e *raftpb.Entry) int64 { return int64(len(e.GetData())) + entryOverhea
 
 func newLog(prevIndex, prevTerm uint64, entries []*raftpb.Entry) *Log {
 	l := &Log{prevIndex: prevIndex, prevTerm: prevTerm, entries: entries}
-	for _, e := range entries {
-		l.bytes += cost(e)
-	}
+	l.count(entries)
 	return l
 }
 
@@ -71,8 +70,16 @@ func (l *Log) append(entries []*raftpb.Entry) {
 		l.entries = l.entries[:keep:keep] // the tail may be in someone's hands
 	}
 	l.entries = append(l.entries, entries...)
+	l.count(entries)
+}
+
+// count takes note of entries that were appended.
+func (l *Log) count(entries []*raftpb.Entry) {
 	for _, e := range entries {
 		l.bytes += cost(e)
+		if e.GetType() != raftpb.EntryNormal {
+			l.lastChange = e.GetIndex()
+		}
 	}
 }
 
@@ -94,14 +101,8 @@ func (l *Log) compact(index uint64) {
 	l.entries = rest
 }
 
-// changeAbove says whether there is a configuration change above index.
-func (l *Log) changeAbove(index uint64) bool {
-	from := 0
-	if index > l.prevIndex {
-		from = int(index - l.prevIndex)
-	}
-	return from < len(l.entries) && slices.ContainsFunc(l.entries[from:], func(e *raftpb.Entry) bool { return e.GetType() != raftpb.EntryNormal })
-}
+// changeAbove says whether there may be a configuration change above index.
+func (l *Log) changeAbove(index uint64) bool { return l.lastChange > index }
 
 // InitialState implements raft.Storage.
 func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
@@ -152,10 +153,11 @@ func (l *Log) FirstIndex() (uint64, error) { return l.prevIndex + 1, nil }
 // the library asks again.
 func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
 	s := l.offer
-	if l.offer = nil; s == nil || s.GetMetadata().GetIndex() < l.prevIndex {
+	if s == nil || s.GetMetadata().GetIndex() < l.prevIndex {
 		l.wanted = true
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
+	l.offer = nil
 	return s, nil
 }
 

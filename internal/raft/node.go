@@ -110,7 +110,7 @@ type Progress struct {
 	ID uint64
 	// Match is the last entry that the member is known to have.
 	Match uint64
-	// Active says that the member was heard of in the last election timeout.
+	// Active says that the member was heard of in the last two election timeouts.
 	Active  bool
 	Learner bool
 }
@@ -128,9 +128,12 @@ type Node struct {
 	appliedTerm uint64
 	learner     bool
 	removed     bool
+	ticks       int64
+	heard       map[uint64]int64  // the tick at which a member was heard of last
+	patience    int64             // ticks after which one that is not heard of counts as gone
 	term, vote  uint64            // of the last HardState that was given out
 	sending     uint64            // whom a snapshot was sent to that has not passed it yet
-	installing  bool              // a snapshot was given out to be installed
+	installing  int               // snapshots that were given out to be installed
 	ready       []*raftpb.Message // messages that passed the gate after a sync
 }
 
@@ -198,6 +201,8 @@ func New(c Config) (*Node, error) {
 		conf:        log.confState,
 		applied:     c.Applied,
 		appliedTerm: appliedTerm,
+		heard:       map[uint64]int64{},
+		patience:    2 * int64(c.ElectionTicks),
 		term:        c.HardState.GetTerm(),
 		vote:        c.HardState.GetVote(),
 	}
@@ -207,7 +212,10 @@ func New(c Config) (*Node, error) {
 }
 
 // Tick moves the logical clock.
-func (n *Node) Tick() { n.raw.Tick() }
+func (n *Node) Tick() {
+	n.ticks++
+	n.raw.Tick()
+}
 
 // Campaign begins an election now. A member that is the only voter calls it as
 // soon as it knows that it is.
@@ -222,6 +230,7 @@ func (n *Node) Campaign() error { return n.raw.Campaign() }
 // context of a length it does not expect, a type that does not travel.
 func (n *Node) Step(m *raftpb.Message) error {
 	s := n.Status()
+	n.heard[m.GetFrom()] = n.ticks
 	switch m.GetType() {
 	case raftpb.MsgHeartbeat:
 		// A leader tells of no more than we have acknowledged to it.
@@ -278,10 +287,17 @@ func (n *Node) Progress() []Progress {
 	}
 	var all []Progress
 	n.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		all = append(all, Progress{ID: id, Match: p.Match, Active: p.RecentActive || id == n.id, Learner: kind == raft.ProgressTypeLearner})
+		all = append(all, Progress{ID: id, Match: p.Match, Active: id == n.id || n.active(id), Learner: kind == raft.ProgressTypeLearner})
 	})
 	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.ID, b.ID) })
 	return all
+}
+
+// active says whether a member was heard of lately. Raft's own idea of that begins
+// anew with each election timeout.
+func (n *Node) active(id uint64) bool {
+	at, ok := n.heard[id]
+	return ok && n.ticks-at <= n.patience
 }
 
 // CampaignAlone begins an election if this member is the only voter and does
@@ -340,9 +356,10 @@ func (n *Node) ReadIndex(id uint64) bool {
 // Alone says that this member leads, that it is the only voter and that it has
 // applied an entry of its own term. Whatever has been acknowledged to anybody
 // has then been applied here, so its applied state may be read without a
-// barrier. It ends no later than the entry that adds a voter is applied.
+// barrier. It ends when a configuration change is in the log: whoever that makes
+// a voter may be ahead in applying it, and acknowledge what is not applied here.
 func (n *Node) Alone() bool {
-	if !n.SoleVoter() {
+	if !n.SoleVoter() || n.log.changeAbove(n.applied) {
 		return false
 	}
 	s := n.Status()
@@ -391,7 +408,8 @@ func (n *Node) newAppend(m *raftpb.Message) *Append {
 		n.term, n.vote = m.GetTerm(), m.GetVote()
 	}
 	if !raft.IsEmptySnap(m.GetSnapshot()) {
-		a.Snapshot, a.MustSync, n.installing = m.GetSnapshot().GetMetadata(), true, true
+		a.Snapshot, a.MustSync = m.GetSnapshot().GetMetadata(), true
+		n.installing++
 	}
 	return a
 }
@@ -414,7 +432,8 @@ func (n *Node) Appended(a *Append) error {
 			n.ready = n.gate.pass(n.ready, []*raftpb.Message{m})
 			continue
 		}
-		if err := n.raw.Step(m); err != nil {
+		// A leader that was removed while it wrote does not count itself any more.
+		if err := n.raw.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 			return fmt.Errorf("raft: append response: %w", err)
 		}
 	}
@@ -428,7 +447,7 @@ func (n *Node) Appended(a *Append) error {
 func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfState, error) {
 	var conf *raftpb.ConfState
 	for _, c := range changes {
-		if n.installing {
+		if n.installing > 0 {
 			break // raft has the configuration of the snapshot, which is newer
 		}
 		conf = n.raw.ApplyConfChange(c)
@@ -464,7 +483,7 @@ func (n *Node) configured(conf *raftpb.ConfState) {
 func (n *Node) installed(s *raftpb.SnapshotMetadata) {
 	n.log.reset(s.GetIndex(), s.GetTerm())
 	n.applied, n.appliedTerm = s.GetIndex(), s.GetTerm()
-	n.installing = false
+	n.installing--
 	n.configured(s.GetConfState())
 }
 

@@ -86,6 +86,25 @@ func TestNothingOfATermLeavesBeforeTheTermIsSynced(t *testing.T) {
 	require.Equal(t, 2, kinds[raftpb.MsgApp])
 }
 
+// A leader whose own removal is applied while an append of its is on its way takes
+// that back as any other.
+func TestALeaderIsRemovedWhileItWrites(t *testing.T) {
+	n := newNode(t, 1, hardState(1, 0, 1), 1, []uint64{1, 2, 3})
+	require.NoError(t, n.Campaign())
+	for _, a := range n.Ready().Appends {
+		require.NoError(t, n.Appended(a))
+	}
+	require.NoError(t, n.raw.Step(vote(2, 1, 2)))
+	require.True(t, n.Status().IsLeader)
+	pending := n.Ready().Appends
+	require.NotEmpty(t, pending)
+	n.raw.ApplyConfChange(&raftpb.ConfChange{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: proto.Uint64(1)})
+	for _, a := range pending {
+		require.NoError(t, n.Appended(a))
+	}
+	require.False(t, n.Status().IsLeader)
+}
+
 func TestPreVotePassesTheGate(t *testing.T) {
 	n, err := New(Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 1, PreVote: true, PrevIndex: 1, PrevTerm: 1,
 		HardState: hardState(1, 0, 1), Applied: 1, ConfState: &raftpb.ConfState{Voters: []uint64{1, 2, 3}}})

@@ -18,6 +18,10 @@ import (
 // is there.
 func (n *Node) SnapshotWanted() bool { return n.log.wanted && n.log.offer == nil && n.sending == 0 }
 
+// Pin keeps the log from what is applied on: a copy of the state is being made,
+// which will go at least as far. Offer or Withdraw end it.
+func (n *Node) Pin() { n.log.pin = n.applied }
+
 // Offer makes a snapshot known. The log is kept from it on until it is withdrawn,
 // or whoever it was sent to has passed it.
 func (n *Node) Offer(m *raftpb.SnapshotMetadata) {
@@ -26,10 +30,10 @@ func (n *Node) Offer(m *raftpb.SnapshotMetadata) {
 	n.log.pin = m.GetIndex()
 }
 
-// Withdraw takes back a snapshot that nobody has asked for, and says whether there
-// was one.
+// Withdraw takes back a snapshot that nobody has asked for, or that could not be
+// made. It returns false if one is on its way to somebody.
 func (n *Node) Withdraw() bool {
-	if n.log.offer == nil {
+	if n.sending != 0 {
 		return false
 	}
 	n.log.offer, n.log.pin = nil, 0

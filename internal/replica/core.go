@@ -45,8 +45,12 @@ type State interface {
 	Discard(index uint64)
 	// Install puts the state that has come with a snapshot in the place of this
 	// one, on disk and for all readers, whole or not at all. Nothing else is called
-	// beside it but Checkpoint. An error means that this member cannot go on.
+	// beside it but Checkpoint, Discard and Drop. An error means that this member
+	// cannot go on.
 	Install(*raftpb.SnapshotMetadata) error
+	// Drop takes away the state that has come with a snapshot that raft does not
+	// want.
+	Drop(*raftpb.SnapshotMetadata)
 }
 
 // Config is what a Core is built from. All fields must be set, but for Logger.
@@ -144,6 +148,7 @@ type Core struct {
 	applying  int               // apply tasks
 	parked    *raftpb.HardState // a commit index that waits for company
 	install   install
+	offered   []*raftpb.SnapshotMetadata // snapshots that raft was told of
 	copy      checkpoint
 	lastSync  time.Duration
 	startedAt uint64 // commit index at start: nobody is served below it
@@ -277,7 +282,9 @@ func (r *Core) sweep() error {
 // come back.
 func (r *Core) Finish(failed bool) error {
 	var err error
-	if r.parked != nil && !failed {
+	// One that speaks of entries which were not written any more is left out: it
+	// need not be there.
+	if r.parked != nil && !failed && r.parked.GetCommit() <= r.c.Log.Last().Index {
 		if err = r.c.Log.Append(wal.Batch{HardState: r.parked}); err != nil {
 			err = fmt.Errorf("replica: write the log: %w", err)
 		}
@@ -335,8 +342,11 @@ func (r *Core) step() error {
 		}
 	}
 	for _, m := range r.in.messages {
-		if m.GetType() == raftpb.MsgApp && node.UnappliedBytes() > 2*maxLogBytes {
+		if m.GetType() == raftpb.MsgApp && node.UnappliedBytes() > 2*maxLogBytes && r.gap.Load() > 0 {
 			continue // applying does not keep up; the leader sends it again
+		}
+		if m.GetType() == raftpb.MsgSnap {
+			r.offered = append(r.offered, m.GetSnapshot().GetMetadata())
 		}
 		if err := node.Step(m); err != nil {
 			return err
@@ -387,11 +397,13 @@ func (r *Core) work() (bool, error) {
 		return false, fmt.Errorf("replica: campaign: %w", err)
 	}
 	if len(r.install.tasks) > 0 {
-		return false, r.beginInstall()
+		return r.whileInstalling()
 	}
 	r.offerHeld()
 	r.reads.begin(r.c.Node.ReadIndex, r.now, r.c.RetryTicks)
 	out := r.c.Node.Ready()
+	before := r.untilSnapshot(out.Appends)
+	r.dropUnwanted()
 	if len(out.Appends)+len(out.Applies)+len(out.Send)+len(out.Reads) == 0 {
 		return false, nil
 	}
@@ -401,7 +413,7 @@ func (r *Core) work() (bool, error) {
 	for _, a := range out.Reads {
 		r.reads.answered(a)
 	}
-	tasks, sync := r.gather(r.untilSnapshot(out.Appends))
+	tasks, sync := r.gather(before)
 	// With both to do, the disk works while the entries are applied here.
 	handOver := len(tasks) > 0 && (r.appending > 0 || sync && (!r.stages.InPlace() || r.lastSync > slowSync || len(out.Applies) > 0))
 	if handOver {

@@ -1,18 +1,20 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/wal"
 )
 
 // install is a snapshot that is to take the place of state and log. Until it has,
-// nothing else is taken from raft.
+// what raft has for the disk waits.
 type install struct {
 	tasks   []*raft.Append // the first has the snapshot, the others come after it
 	running bool           // it is handed over
@@ -27,6 +29,35 @@ func (r *Core) untilSnapshot(tasks []*raft.Append) []*raft.Append {
 	}
 	r.install.tasks = slices.Clone(tasks[i:])
 	return tasks[:i]
+}
+
+// dropUnwanted takes away the states that came with snapshots of which raft has
+// made nothing: it knew as much already.
+func (r *Core) dropUnwanted() {
+	for _, m := range r.offered {
+		if !slices.ContainsFunc(r.install.tasks, func(a *raft.Append) bool { return a.Snapshot != nil && proto.Equal(a.Snapshot, m) }) {
+			r.c.State.Drop(m)
+		}
+	}
+	r.offered = r.offered[:0]
+}
+
+// whileInstalling has raft answer others while a snapshot is installed, and keeps
+// what it hands out for the disk. It reports whether there was anything.
+func (r *Core) whileInstalling() (bool, error) {
+	out := r.c.Node.Ready()
+	if len(out.Applies) > 0 {
+		return false, errors.New("replica: raft hands out entries to apply before a snapshot is installed")
+	}
+	if len(out.Send) > 0 {
+		r.c.Send(out.Send)
+	}
+	for _, a := range out.Reads {
+		r.reads.answered(a)
+	}
+	r.install.tasks = append(r.install.tasks, out.Appends...)
+	r.dropUnwanted()
+	return len(out.Send)+len(out.Appends)+len(out.Reads) > 0, r.beginInstall()
 }
 
 // beginInstall hands the snapshot over when the stages are empty.
@@ -74,7 +105,7 @@ func (r *Core) installed() error {
 		return err
 	}
 	r.c.Logger.Info("a snapshot was installed", zap.Uint64("index", tasks[0].Snapshot.GetIndex()))
-	if rest, sync := r.gather(tasks[1:]); len(rest) > 0 {
+	if rest, sync := r.gather(r.untilSnapshot(tasks[1:])); len(rest) > 0 {
 		if err := r.appendInPlace(rest, sync); err != nil {
 			return err
 		}
@@ -117,6 +148,7 @@ func (r *Core) upkeepCopy(leads bool) {
 		return
 	}
 	r.copy.making = true
+	node.Pin()
 	r.stages.Checkpoint()
 }
 
@@ -130,6 +162,7 @@ func (r *Core) MakeCheckpoint() {
 func (r *Core) copied(c *copied) {
 	r.copy.making = false
 	if c.err != nil {
+		r.c.Node.Withdraw()
 		r.copy.failed(r.now, r.c.RequestTicks, r.c.RequestTicks)
 		r.c.Logger.Error("no copy of the state could be made for a member that has fallen behind", zap.Error(c.err))
 		return

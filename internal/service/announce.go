@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -22,22 +23,36 @@ func (s *Service) Announce(ctx context.Context, name string, clientURLs []string
 		case ok && self.Name == name && slices.Equal(self.ClientURLs, clientURLs), members.IsRemoved(s.c.MemberID):
 			return nil
 		case !ok: // one that joins hears of itself by and by
-			select {
-			case <-time.After(announcePause):
-				continue
-			case <-s.stop:
-				return errs.Stopped
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := s.pause(ctx); err != nil {
+				return err
 			}
+			continue
 		}
 		err := s.proposeAndWait(ctx, &etcdserverpb.InternalRaftRequest{ClusterMemberAttrSet: &etcdserverpb.ClusterMemberAttrSetRequest{
 			Member_ID:        s.c.MemberID,
 			MemberAttributes: &etcdserverpb.MemberAttributes{Name: name, ClientUrls: clientURLs},
 		}})
-		if err != nil && !errors.Is(err, errs.Timeout) {
+		if err != nil && (!cameToNothing(err) || errors.Is(err, errs.Stopped)) {
 			return err
 		}
+		if err != nil {
+			if err := s.pause(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// pause waits a little. It returns an error when there is nothing to wait for any
+// more.
+func (s *Service) pause(ctx context.Context) error {
+	select {
+	case <-time.After(announcePause):
+		return nil
+	case <-s.c.Replica.Done():
+		return cmp.Or(s.c.Replica.Err(), error(errs.Stopped))
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -204,10 +204,10 @@ func (h *host) end(how disk.Crash) {
 	h.disk.Inject(nil)
 	h.up = false
 	h.life++
-	_ = h.core.Finish(true) // the log may have failed
-	if err := h.close(); err != nil {
-		h.c.fail(fmt.Errorf("host %d: %w", h.id, err))
-	}
+	// What fails on it is nobody's concern, and nobody needs a last flush.
+	_ = h.core.Finish(true)
+	_ = h.data.Store().Retire()
+	_ = h.close()
 	h.disk, h.held, h.damaged = image, nil, ""
 }
 
@@ -226,8 +226,19 @@ func (h *host) tear() {
 	h.handed, h.writing = nil, nil
 }
 
-// stop ends the member as an operator does.
+// stop ends the member as an operator does: what was handed over is still done.
 func (h *host) stop() {
+	for _, tasks := range [][]*raft.Append{h.writing, h.handed} {
+		if len(tasks) > 0 {
+			h.core.WriteLog(tasks)
+		}
+	}
+	for _, task := range h.entries {
+		h.core.ApplyEntries(task)
+	}
+	if h.installing != nil {
+		h.core.InstallSnapshot(h.installing)
+	}
 	h.up = false
 	h.life++
 	h.tables++ // closing flushes
@@ -261,7 +272,7 @@ func (h *host) writeDown() error {
 	return h.data.Store().Flush()
 }
 
-func (h *host) flushPause() time.Duration { return h.c.between(2*time.Second, 20*time.Second) }
+func (h *host) flushPause() time.Duration { return h.c.between(3*time.Second, 25*time.Second) }
 
 // send is replica.Config's.
 func (h *host) send(messages []*raftpb.Message) {

@@ -394,3 +394,6 @@ func (s *runState) Discard(index uint64) { s.rooms.state.Discard(index) }
 
 // Install is replica.State's.
 func (s *runState) Install(m *raftpb.SnapshotMetadata) error { return s.rooms.state.Install(m) }
+
+// Drop is replica.State's.
+func (s *runState) Drop(m *raftpb.SnapshotMetadata) { s.rooms.state.Drop(m) }

@@ -88,6 +88,8 @@ func (n *network) deliverSnapshot(l link, sent *raftpb.Message, data, archive []
 	}
 	err := to.state.Receive(meta, bytes.NewReader(archive))
 	switch {
+	case err == nil && to.machine.View().Applied >= meta.GetIndex():
+		n.c.say("host %d has the snapshot at entry %d already", l.to, meta.GetIndex())
 	case err == nil && spoiled:
 		n.c.fail(fmt.Errorf("host %d takes a snapshot at entry %d that was spoiled on its way", l.to, meta.GetIndex()))
 		return false
@@ -161,6 +163,11 @@ func (s *hostState) Checkpoint() (*raftpb.SnapshotMetadata, error) {
 	if s.damaged != "" {
 		return nil, errNoSpace
 	}
+	// A copy begins with a flush.
+	if err := (*host)(s).writeDown(); err != nil {
+		return nil, err
+	}
+	s.tables++
 	m, err := s.state.Checkpoint()
 	if err == nil {
 		s.c.say("host %d has a copy of its state at entry %d", s.id, m.GetIndex())
@@ -174,6 +181,7 @@ func (s *hostState) Discard(index uint64) { s.state.Discard(index) }
 // Install is replica.State's.
 func (s *hostState) Install(m *raftpb.SnapshotMetadata) error {
 	err := s.state.Install(m)
+	s.tables = mostTables - 1 // nobody counted those of the store that has come
 	if err == nil && !s.dying {
 		s.c.out.Snapshots++
 		s.c.say("host %d has installed a snapshot at entry %d", s.id, m.GetIndex())

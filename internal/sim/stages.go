@@ -111,3 +111,6 @@ func (s *hostState) Flush() error { return (*host)(s).writeDown() }
 
 // Sweep is replica.State's.
 func (s *hostState) Sweep() (bool, error) { return s.machine.Sweep() }
+
+// Drop is replica.State's.
+func (s *hostState) Drop(m *raftpb.SnapshotMetadata) { s.state.Drop(m) }

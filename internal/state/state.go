@@ -96,29 +96,36 @@ func (s *State) Receive(m *raftpb.SnapshotMetadata, r io.Reader) error {
 	return s.Data.Receive(m.GetIndex(), m.GetTerm(), r)
 }
 
+// Drop is replica.State's.
+func (s *State) Drop(m *raftpb.SnapshotMetadata) {
+	if err := s.Data.Drop(m.GetIndex(), m.GetTerm()); err != nil {
+		s.options.Failed(err)
+	}
+}
+
 // Install is replica.State's. Readers of the old state end, or are told to look
 // again (store.ErrReplaced).
 func (s *State) Install(m *raftpb.SnapshotMetadata) error {
-	next, err := s.Data.Received(m.GetIndex(), m.GetTerm())
+	next, err := s.Data.Take(m.GetIndex(), m.GetTerm())
 	if err != nil {
 		return err
 	}
-	a, _, err := next.Applied()
+	a, _, err := next.Store.Applied()
 	if err != nil {
 		return err
 	}
 	if plantSnapshot {
 		a.Revision--
 	}
-	keys, err := mvcc.Load(next, a.Revision, s.options.CacheBytes)
+	keys, err := mvcc.Load(next.Store, a.Revision, s.options.CacheBytes)
 	if err != nil {
 		return fmt.Errorf("the keys of the snapshot at entry %d: %w", a.Index, err)
 	}
-	old, err := s.Data.Switch()
+	old, err := s.Data.Switch(next)
 	if err != nil {
 		return err
 	}
-	if err := s.Machine.Replace(next, keys); err != nil {
+	if err := s.Machine.Replace(next.Store, keys); err != nil {
 		return err
 	}
 	s.Data.Retire(old, s.options.Failed)

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// A member that has lost its disk is started again by the same command, whose
+// --initial-cluster-state is new: its votes and what it has acknowledged are gone,
+// and it must not count for the quorum as if nothing had been. (Upstream asks the
+// others and refuses: "member … has already been bootstrapped".)
+func TestAMemberWithoutItsDiskIsNotBootstrappedAgain(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	wiped, late := (leader+1)%3, (leader+2)%3
+
+	require.NoError(t, members[late].Close())
+	_, err := call[etcdserverpb.PutResponse](t, dial(t, members[leader]), "KV/Put", &etcdserverpb.PutRequest{Key: []byte("acknowledged"), Value: []byte("v")})
+	require.NoError(t, err)
+	require.NoError(t, members[wiped].Close())
+	require.NoError(t, os.RemoveAll(configs[wiped].directory()))
+	require.NoError(t, members[leader].Close())
+
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	started := make(chan *Member, 1)
+	go func() {
+		m, _ := Start(ctx, configs[late], zap.NewNop())
+		started <- m
+	}()
+	time.Sleep(time.Second) // the other is there, and can be asked
+	m, err := Start(ctx, configs[wiped], zap.NewNop())
+	if err != nil {
+		cancel()
+		<-started
+		return
+	}
+	defer m.Close()
+	if other := <-started; other != nil {
+		defer other.Close()
+	}
+	res, err := call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("acknowledged")})
+	require.NoError(t, err)
+	require.Len(t, res.Kvs, 1, "a linearizable read of what was acknowledged")
+}
