@@ -2,9 +2,11 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"etcd.alt/api/errs"
 	"etcd.alt/client"
 	memberid "etcd.alt/internal/member"
 	"etcd.alt/test/fault/network"
@@ -41,7 +44,7 @@ type cluster struct {
 // host is a member as a process.
 type host struct {
 	*member.Member
-	id     uint64
+	id     atomic.Uint64
 	life   atomic.Int64 // another number whenever it is started or killed
 	up     bool
 	paused bool
@@ -67,7 +70,8 @@ func start(t *testing.T, s settings) *cluster {
 	var behind []network.Host
 	for i := range size {
 		url := "http://" + w.Door(i)
-		h := &host{Member: member.Of(t, binary), id: memberid.ID([]string{url}, token)}
+		h := &host{Member: member.Of(t, binary)}
+		h.id.Store(memberid.ID([]string{url}, token))
 		listen := member.FreeAddress(t)
 		h.Args("--name", name(i), "--listen-peer-urls", "http://"+listen, "--initial-advertise-peer-urls", url, "--initial-cluster-token", token,
 			"--heartbeat-interval", ms(s.heartbeat), "--election-timeout", ms(s.election))
@@ -75,7 +79,7 @@ func start(t *testing.T, s settings) *cluster {
 		c.hosts[i] = h
 		initial = append(initial, name(i)+"="+url)
 		endpoints = append(endpoints, h.Address())
-		behind = append(behind, network.Host{ID: h.id, Listen: listen})
+		behind = append(behind, network.Host{ID: h.id.Load(), Listen: listen})
 	}
 	w.Serve(behind)
 	t.Cleanup(c.keepLogs)
@@ -130,7 +134,7 @@ func (c *cluster) keepLogs() {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			c.t.Logf("the log of %s is not kept: %v", name(i), err)
 		}
-		c.t.Logf("the end of the log of %s (%x), kept in %s:\n%s", name(i), h.id, path, text[max(0, len(text)-tail):])
+		c.t.Logf("the end of the log of %s (%x), kept in %s:\n%s", name(i), h.id.Load(), path, text[max(0, len(text)-tail):])
 	}
 }
 
@@ -183,6 +187,69 @@ func (c *cluster) resume(i int) {
 		c.say("%s goes on", name(i))
 		h.Resume()
 		h.paused = false
+	}
+}
+
+// replace has a member lose its disk: it is removed from the cluster, and joins it
+// again with nothing.
+func (c *cluster) replace(i int) {
+	c.t.Helper()
+	c.kill(i)
+	c.say("%s is replaced", name(i))
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	h, other := c.hosts[i], c.at[(i+1)%size]
+	c.persist(ctx, "remove a member", func(ctx context.Context) error {
+		_, err := other.MemberRemove(ctx, h.id.Load())
+		if errors.Is(err, errs.MemberNotFound) {
+			return nil // the answer to the first request was lost
+		}
+		return err
+	})
+	url := "http://" + c.network.Door(i)
+	c.persist(ctx, "add a member", func(ctx context.Context) error {
+		res, err := other.MemberAdd(ctx, []string{url})
+		if errors.Is(err, errs.PeerURLExist) {
+			return c.named(ctx, other, url, h)
+		}
+		if err == nil {
+			h.id.Store(res.Member.ID)
+		}
+		return err
+	})
+	c.network.Rename(i, h.id.Load())
+	h.Args("--data-dir", c.t.TempDir(), "--initial-cluster-state", "existing")
+	c.launch(i)
+}
+
+// named has a host go by the id of the member with a URL.
+func (c *cluster) named(ctx context.Context, at *client.Client, url string, h *host) error {
+	list, err := at.MemberList(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range list.Members {
+		if slices.Contains(m.PeerURLs, url) {
+			h.id.Store(m.ID)
+			return nil
+		}
+	}
+	return fmt.Errorf("no member has %s", url)
+}
+
+// persist tries something until it succeeds.
+func (c *cluster) persist(ctx context.Context, what string, try func(context.Context) error) {
+	c.t.Helper()
+	for {
+		one, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := try(one)
+		cancel()
+		if err == nil {
+			return
+		}
+		require.NoError(c.t, ctx.Err(), "%s: %v", what, err)
+		c.say("%s: %v", what, err)
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -252,7 +319,7 @@ func (c *cluster) leader() int {
 
 func (c *cluster) byID(id uint64) int {
 	for i, h := range c.hosts {
-		if h.id == id {
+		if h.id.Load() == id {
 			return i
 		}
 	}

@@ -15,9 +15,9 @@ var settingsOfRuns = settings{heartbeat: 50 * time.Millisecond, election: 500 * 
 const (
 	// epochLength is how long faults come and go before a judgement.
 	epochLength = 10 * time.Second
-	// lagEvery is every how many epochs a member lags so far behind that it must
-	// be sent the state.
-	lagEvery = 4
+	// cycle is every how many epochs a member lags so far behind that it must be
+	// sent the state, and as often one is replaced.
+	cycle = 4
 )
 
 // TestFaults runs for FAULT_MINUTES, or a single short epoch, with the faults that
@@ -34,9 +34,12 @@ func TestFaults(t *testing.T) {
 	r := newRun(c, seed)
 	defer func() { t.Logf("faults\n%s", r.table()) }()
 	for first := true; first || time.Now().Before(end); first = false {
-		if r.epochs%lagEvery == 1 {
+		switch r.epochs % cycle {
+		case 1:
 			r.epoch(func(until time.Time) { r.lag(); r.storm(until) }, length)
-		} else {
+		case 3:
+			r.epoch(func(until time.Time) { r.replace(); r.storm(until) }, length)
+		default:
 			r.epoch(r.storm, length)
 		}
 		if t.Failed() {

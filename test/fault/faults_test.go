@@ -118,7 +118,7 @@ func moveLeader(r *run) {
 	to := (from + 1 + r.rng.IntN(size-1)) % size
 	ctx, cancel := context.WithTimeout(r.c.t.Context(), time.Second)
 	defer cancel()
-	if _, err := r.c.at[from].MoveLeader(ctx, r.c.hosts[to].id); err == nil {
+	if _, err := r.c.at[from].MoveLeader(ctx, r.c.hosts[to].id.Load()); err == nil {
 		r.moved++
 	}
 }
@@ -168,4 +168,18 @@ func (r *run) lag() {
 	c.heal()
 	c.awaitServing(time.Minute)
 	r.await("a member that lags is sent the state", func() bool { return c.installed() > before })
+}
+
+// replace has a member lose its disk and come back with nothing, beside the clients
+// that work. It begins and ends with all healed.
+func (r *run) replace() {
+	r.c.heal()
+	r.c.awaitServing(time.Minute)
+	r.brought["member replaced"]++
+	i := r.anyone()
+	if r.rng.IntN(2) == 0 {
+		i = r.leader()
+	}
+	r.c.replace(i)
+	r.c.awaitServing(time.Minute)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,6 +49,7 @@ func (r *run) fill(disk string, leads bool) {
 		return false
 	})
 	r.brought[map[bool]string{false: "disk full of a follower", true: "disk full of the leader"}[leads]]++
+	narrow(t, disk, 32<<20)
 	ended := func() bool {
 		select {
 		case <-c.hosts[small].Exited():
@@ -78,7 +80,22 @@ func (r *run) fill(disk string, leads bool) {
 		o := &history.Op{Client: workers, Kind: history.Put, Key: r.record.prefix + "0", Value: r.record.value()}
 		return r.record.do(c.at[1], o, 5*time.Second)
 	})
-	smalldisk.Resize(t, disk, smalldisk.Used(t, disk)+(512<<20)) // it may be sent the state
+	// It may be sent the state.
+	smalldisk.Resize(t, disk, smalldisk.Used(t, disk)+(512<<20))
+	require.NoError(t, os.RemoveAll(filepath.Join(disk, "others")))
+}
+
+// narrow has others take what is free of the disk, but for so many bytes.
+func narrow(t *testing.T, disk string, left int64) {
+	t.Helper()
+	more := smalldisk.Free(t, disk) - left
+	if more <= 0 {
+		return
+	}
+	others, err := os.Create(filepath.Join(disk, "others"))
+	require.NoError(t, err)
+	defer others.Close()
+	require.NoError(t, syscall.Fallocate(int(others.Fd()), 0, 0, more))
 }
 
 // refusals counts what was refused in the epoch.

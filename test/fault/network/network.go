@@ -22,13 +22,13 @@ type Host struct {
 // Network is all doors and links. It is for concurrent use.
 type Network struct {
 	doors []net.Listener
-	hosts []Host
 	links [][]*link // [from][to]
 	wg    sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		closed   bool
+		hosts    []Host
 		greeting map[net.Conn]bool // nothing is known of who has dialed
 		conns    map[*conn]ends
 	}
@@ -64,10 +64,19 @@ func (n *Network) Door(i int) string { return n.doors[i].Addr().String() }
 // Serve lets the members behind their doors be reached: one Host for each. It
 // returns at once, and is called once.
 func (n *Network) Serve(hosts []Host) {
-	n.hosts = hosts
+	n.mu.Lock()
+	n.mu.hosts = slices.Clone(hosts)
+	n.mu.Unlock()
 	for i, l := range n.doors {
 		n.wg.Go(func() { n.routineAccept(i, l) })
 	}
+}
+
+// Rename has the member behind a door go by another id from now on.
+func (n *Network) Rename(i int, id uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.hosts[i].ID = id
 }
 
 // Set makes the link from one member to another what rule says.
@@ -141,7 +150,7 @@ func (n *Network) routineCarry(to int, near net.Conn) {
 	if err != nil || from == nobody && n.disturbed(to) {
 		return
 	}
-	far, err := net.Dial("tcp", n.hosts[to].Listen)
+	far, err := net.Dial("tcp", n.host(to).Listen)
 	if err != nil {
 		return
 	}
@@ -178,8 +187,20 @@ func (n *Network) greet(near net.Conn) (head []byte, from int, err error) {
 	if head, err = readHead(near); err != nil {
 		return nil, nobody, err
 	}
-	id := sender(head)
-	return head, slices.IndexFunc(n.hosts, func(h Host) bool { return id != 0 && h.ID == id }), nil
+	return head, n.named(sender(head)), nil
+}
+
+func (n *Network) host(i int) Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.hosts[i]
+}
+
+// named finds the member that goes by an id.
+func (n *Network) named(id uint64) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.IndexFunc(n.mu.hosts, func(h Host) bool { return id != 0 && h.ID == id })
 }
 
 // disturbed says whether anything is cut to or from a member.

@@ -165,3 +165,16 @@ func TestOneWhoDoesNotSayWhoItIs(t *testing.T) {
 	say(t, c, "1")
 	hear(t, c, "1")
 }
+
+func TestAMemberThatGoesByAnotherID(t *testing.T) {
+	n := pair(t)
+	n.Rename(0, 0xc)
+	c := dial(t, n, "c")
+	say(t, c, "1")
+	hear(t, c, "1")
+	n.Set(0, 1, Rule{Loss: Hold})
+	say(t, c, "late")
+	hearNothing(t, c)
+	n.Heal()
+	hear(t, c, "late")
+}
