@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim planted crash full fault failover soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault failover soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ CLUSTERS ?= $(SEEDS)
 SEED     ?= 1
 sim: ## the simulator: SEEDS members alone and CLUSTERS clusters, from SEED on
 	SIM_SEEDS=$(SEEDS) SIM_CLUSTERS=$(CLUSTERS) SIM_TWICE=50 SIM_SEED=$(SEED) $(GO) test ./internal/sim -run 'TestSeeds|TestClusters' -count=1 -v -timeout 10h
+
+IMAGES ?= 5000
+images: ## the disks that IMAGES power cuts leave of a loaded member
+	SIM_IMAGES=$(IMAGES) $(GO) test ./internal/sim -run TestCrashImages -count=1 -v -timeout 1h
 
 planted: ## the simulator must find the bugs that are planted for it
 	./scripts/planted
