@@ -149,7 +149,7 @@ func TestAMemberFarBehindIsSentASnapshot(t *testing.T) {
 	// More than is kept in memory, in bytes.
 	conn := dial(t, members[leader])
 	value := make([]byte, 1<<20)
-	const keys = 40
+	const keys = 90
 	for i := range keys {
 		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%02d", i), Value: value})
 		require.NoError(t, err)

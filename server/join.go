@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,6 +53,44 @@ func (m *Member) join(ctx context.Context, named []member.Member, self member.Me
 		return datadir.Beginning{}, errors.New("--initial-cluster names no other member to join")
 	}
 	return datadir.Beginning{}, fmt.Errorf("no member of --initial-cluster says who is in the cluster: %w", errors.Join(why...))
+}
+
+// newTimeout is how long the others may take to say whether a new cluster is new.
+const newTimeout = 2 * time.Second
+
+// checkNew asks the other members of a new cluster whether this one has been a
+// member already. One that has lost its data has lost its votes: it must not count
+// as if nothing had been. Those that do not answer are not there yet.
+func (m *Member) checkNew(ctx context.Context, members []member.Member, self member.Member) error {
+	dial, err := m.config.peerClientTLS(m.logger.Named("peer-tls"))
+	if err != nil {
+		return err
+	}
+	client := peer.NewClient(peer.ClientConfig{TLS: dial, DialTimeout: newTimeout})
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, newTimeout)
+	defer cancel()
+	var asking sync.WaitGroup
+	var known atomic.Bool
+	for _, one := range members {
+		if one.ID == self.ID {
+			continue
+		}
+		for _, url := range one.PeerURLs {
+			asking.Go(func() {
+				present, _, err := client.Members(ctx, url)
+				if err == nil && slices.ContainsFunc(present, func(p peer.Member) bool { return p.ID == self.ID && len(p.ClientURLs) > 0 }) {
+					known.Store(true)
+				}
+			})
+		}
+	}
+	asking.Wait()
+	if known.Load() {
+		return fmt.Errorf("member %x has already been bootstrapped, and its data is not in %s: remove it with `etcdctl member remove`, add it anew with `etcdctl member add`, and start it with --initial-cluster-state=existing",
+			self.ID, m.config.directory())
+	}
+	return nil
 }
 
 // joining holds what --initial-cluster says against the members there are.

@@ -64,8 +64,9 @@ type Member struct {
 
 	background sync.WaitGroup // ticks, looks and listeners
 	stopTicks  chan struct{}
-	ready      chan struct{} // closed when service is there
-	failed     chan error    // of capacity 1: why the member cannot go on
+	ready      chan struct{}           // closed when service is there
+	abandon    context.CancelCauseFunc // of start, which has begun
+	failed     chan error              // of capacity 1: why the member cannot go on
 
 	closing sync.Once
 	closed  error // what Close returns
@@ -89,7 +90,12 @@ func Start(ctx context.Context, c *Config, logger *zap.Logger) (*Member, error) 
 // startOn is Start with the data on fs and settings that are valid.
 func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Member, error) {
 	m := &Member{config: c, logger: logger, fs: fs, counts: metrics.New(version.Server), stopTicks: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1)}
+	ctx, m.abandon = context.WithCancelCause(ctx)
+	defer m.abandon(nil)
 	if err := m.start(ctx); err != nil {
+		if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
+			err = why
+		}
 		m.Close()
 		return nil, err
 	}
@@ -285,6 +291,7 @@ var errRemoved = errors.New("this member was removed from the cluster")
 func (m *Member) Failed() <-chan error { return m.failed }
 
 func (m *Member) fail(err error) {
+	m.abandon(err)
 	select {
 	case m.failed <- err:
 	default:
@@ -581,8 +588,11 @@ func (m *Member) openState(ctx context.Context) error {
 func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
 	c := m.config
 	members, self, err := c.initialMembers()
-	if err != nil || c.InitialClusterState == stateNew {
-		return datadir.Beginning{Self: self.ID, Members: members}, err
+	switch {
+	case err != nil:
+		return datadir.Beginning{}, err
+	case c.InitialClusterState == stateNew:
+		return datadir.Beginning{Self: self.ID, Members: members}, m.checkNew(ctx, members, self)
 	}
 	return m.join(ctx, members, self)
 }

@@ -38,6 +38,12 @@ func (m *Member) decideVersion(ctx context.Context) {
 	members := m.state.View().Members
 	decided, known := version.Parse(members.Version)
 	lowest, all := m.lowestVersion(ctx)
+	if target, ok := version.Parse(members.Downgrade); ok && all && lowest == target && decided == target {
+		if err := m.service.EndDowngrade(ctx); err != nil {
+			m.logger.Warn("the end of the downgrade could not be noted", zap.Error(err))
+		}
+		return
+	}
 	switch {
 	case !all && known:
 		return

@@ -153,8 +153,11 @@ func unpack(fs vfs.FS, dir string, r io.Reader, room func(bytes int64) error) er
 		left -= size
 	}
 	end := head[:len(archiveMagic)]
-	if _, err := io.ReadFull(r, end); err != nil || string(end) != archiveMagic || left != 0 {
-		return fmt.Errorf("%w: it does not end as it should (%d bytes are missing): %w", errArchive, left, errors.Join(err))
+	if _, err := io.ReadFull(r, end); err != nil {
+		return fmt.Errorf("%w: its end: %w", errArchive, err)
+	}
+	if string(end) != archiveMagic || left != 0 {
+		return fmt.Errorf("%w: it does not end as one; %d bytes are missing", errArchive, left)
 	}
 	d, err := fs.OpenDir(dir)
 	if err != nil {

@@ -113,16 +113,21 @@ func (d *Data) Receive(index, term uint64, r io.Reader) error {
 		return errors.New("datadir: another snapshot is being received")
 	}
 	defer s.receiving.Unlock()
-	in := &received{index: index, term: term, name: fmt.Sprintf("%s%d-%d", storePrefix, term, index)}
-	if current, err := d.directory.store(); err != nil {
+	in := &received{index: index, term: term}
+	state := fmt.Sprintf("%s%d-%d-", storePrefix, term, index)
+	current, err := d.directory.store()
+	if err != nil {
 		return err
-	} else if current == d.directory.file(in.name) {
+	}
+	if strings.HasPrefix(current, d.directory.file(state)) {
 		// It was installed, and the sender has not heard of that: a crash came in
 		// between. Raft tells it, when it gets the message that goes with this.
 		_, err := io.Copy(io.Discard, r)
 		return err
 	}
 	s.mu.Lock()
+	s.mu.made++
+	in.name = fmt.Sprintf("%s%d", state, s.mu.made) // nobody else's, whatever lies there
 	waiting := len(s.mu.received)
 	there := slices.ContainsFunc(s.mu.received, in.same)
 	s.mu.Unlock()

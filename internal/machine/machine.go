@@ -78,32 +78,46 @@ type answer struct {
 // Writes beyond quota are answered with errs.NoSpace; maxLearners must be the
 // same on every member.
 func New(s *store.Store, keys *mvcc.Update, quota Quota, maxLearners int) (*Machine, error) {
-	m := &Machine{quota: quota, maxLearners: maxLearners}
-	if err := m.Replace(s, keys); err != nil {
+	l, err := Load(s, keys)
+	if err != nil {
 		return nil, err
 	}
+	m := &Machine{quota: quota, maxLearners: maxLearners}
+	m.Replace(l)
 	return m, nil
 }
 
-// Replace puts the state in a store, which keys was loaded from, in the place of
-// the present one, and publishes it. It is called where Apply is not. Who waits
-// for a sweep of the old state is told that there is nothing left of it.
-func (m *Machine) Replace(s *store.Store, keys *mvcc.Update) error {
+// Loaded is a state as it was read from a store.
+type Loaded struct {
+	store   *store.Store
+	keys    *mvcc.Update
+	members *member.View
+	applied uint64
+}
+
+// Load reads the state in a store, which keys was loaded from.
+func Load(s *store.Store, keys *mvcc.Update) (*Loaded, error) {
 	members, err := loadMembers(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	applied, _, err := s.Applied()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.store, m.keys, m.members, m.durable, m.flushes = s, keys, members, 0, 0
+	return &Loaded{s, keys, members, applied.Index}, nil
+}
+
+// Replace puts a state in the place of the present one, and publishes it. It is
+// called where Apply is not. Who waits for a sweep of the old state is told that
+// there is nothing left of it.
+func (m *Machine) Replace(l *Loaded) {
+	m.store, m.keys, m.members, m.durable, m.flushes = l.store, l.keys, l.members, 0, 0
 	for _, sweep := range m.sweeps {
 		close(sweep.done)
 	}
 	m.sweeps = nil
-	m.publish(applied.Index)
-	return nil
+	m.publish(l.applied)
 }
 
 // View returns the published state.

@@ -113,6 +113,9 @@ type Progress struct {
 	// Active says that the member was heard of in the last two election timeouts.
 	Active  bool
 	Learner bool
+	// lost says that the member needs entries that are forgotten, and that no
+	// snapshot is on its way to it.
+	lost bool
 }
 
 // Node is one member's raft. See the package comment for who owns it.
@@ -128,13 +131,16 @@ type Node struct {
 	appliedTerm uint64
 	learner     bool
 	removed     bool
-	ticks       int64
-	heard       map[uint64]int64  // the tick at which a member was heard of last
-	patience    int64             // ticks after which one that is not heard of counts as gone
-	term, vote  uint64            // of the last HardState that was given out
-	sending     uint64            // whom a snapshot was sent to that has not passed it yet
-	installing  int               // snapshots that were given out to be installed
-	ready       []*raftpb.Message // messages that passed the gate after a sync
+	followers   []Progress // when this member was removed while it led
+	// farewellTerm is the term in which it did.
+	farewellTerm uint64
+	ticks        int64
+	heard        map[uint64]int64  // the tick at which a member was heard of last
+	patience     int64             // ticks after which one that is not heard of counts as gone
+	term, vote   uint64            // of the last HardState that was given out
+	sending      uint64            // whom a snapshot was sent to that has not passed it yet
+	installing   int               // snapshots that were given out to be installed
+	ready        []*raftpb.Message // messages that passed the gate after a sync
 }
 
 // New builds a Node. It refuses a log that cannot belong to the applied state:
@@ -287,7 +293,10 @@ func (n *Node) Progress() []Progress {
 	}
 	var all []Progress
 	n.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		all = append(all, Progress{ID: id, Match: p.Match, Active: id == n.id || n.active(id), Learner: kind == raft.ProgressTypeLearner})
+		all = append(all, Progress{
+			ID: id, Match: p.Match, Active: id == n.id || n.active(id), Learner: kind == raft.ProgressTypeLearner,
+			lost: p.State != tracker.StateSnapshot && p.Next <= n.log.prevIndex,
+		})
 	})
 	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.ID, b.ID) })
 	return all
@@ -446,6 +455,10 @@ func (n *Node) Appended(a *Append) error {
 // configuration after them is returned, nil if there was no change.
 func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfState, error) {
 	var conf *raftpb.ConfState
+	var followers []Progress
+	if len(changes) > 0 {
+		followers = n.Progress()
+	}
 	for _, c := range changes {
 		if n.installing > 0 {
 			break // raft has the configuration of the snapshot, which is newer
@@ -467,6 +480,9 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 		slices.Sort(conf.Voters)
 		slices.Sort(conf.Learners)
 		n.configured(conf)
+		if n.removed {
+			n.followers, n.farewellTerm = followers, n.raw.BasicStatus().HardState.GetTerm()
+		}
 	}
 	return conf, nil
 }

@@ -55,19 +55,23 @@ func (n *Node) ReportSnapshot(id uint64, ok bool) {
 	}
 }
 
-// Unpin lets go of the log if whoever a snapshot was sent to has passed it, is not
-// heard of any more, or is not this member's affair.
+// Unpin lets go of the log if whoever a snapshot was sent to has passed it, has lost
+// it, is not heard of any more, or is not this member's affair.
 func (n *Node) Unpin() {
 	if n.sending == 0 {
 		return
 	}
 	for _, p := range n.Progress() {
-		if p.ID == n.sending && p.Active && p.Match < n.log.pin {
+		if p.ID == n.sending && p.Active && p.Match < n.log.pin && !p.lost {
 			return
 		}
 	}
 	n.sending, n.log.pin = 0, 0
 }
+
+// LetGo lets go of the log whatever waits for it. Who does needs a snapshot, or
+// another one.
+func (n *Node) LetGo() { n.sending, n.log.pin = 0, 0 }
 
 // sent takes note of a message that leaves.
 func (n *Node) sent(m *raftpb.Message) {

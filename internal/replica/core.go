@@ -282,12 +282,8 @@ func (r *Core) sweep() error {
 // come back.
 func (r *Core) Finish(failed bool) error {
 	var err error
-	// One that speaks of entries which were not written any more is left out: it
-	// need not be there.
-	if r.parked != nil && !failed && r.parked.GetCommit() <= r.c.Log.Last().Index {
-		if err = r.c.Log.Append(wal.Batch{HardState: r.parked}); err != nil {
-			err = fmt.Errorf("replica: write the log: %w", err)
-		}
+	if !failed {
+		err = r.writeParked()
 	}
 	if cerr := r.c.Log.Close(); err == nil && !failed {
 		err = cerr

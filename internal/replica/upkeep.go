@@ -21,6 +21,8 @@ const (
 	// the log before it is told to flush: they bound the replay at start.
 	unflushedEntries = 50_000
 	unflushedBytes   = 16 << 20
+	// pinnedBytes bound them while a snapshot is on its way: it is given up then.
+	pinnedBytes = 512 << 20
 	// maxLogBytes is what may wait in memory to be applied before no more is taken
 	// in. It is below what raft would drop proposals at, by two batches.
 	maxLogBytes = 48 << 20
@@ -35,6 +37,9 @@ func (r *Core) upkeep() error {
 	applied := status.Applied
 	r.progress = r.c.Node.Progress()
 	// The others are given the time to hear from this member that it is gone.
+	if words := r.c.Node.Farewell(); len(words) > 0 {
+		r.c.Send(words)
+	}
 	if status.Removed && r.removedAt == 0 {
 		r.removedAt = r.now
 	} else if status.Removed && r.now >= r.removedAt+r.c.RetryTicks {
@@ -62,12 +67,29 @@ func (r *Core) upkeep() error {
 	r.releasable.Store(durable)
 	if r.appending == 0 {
 		r.release()
+		if err := r.writeParked(); err != nil {
+			return err
+		}
 	}
 	if r.prepareFailed.Swap(false) {
 		r.prepareAt = r.now + prepareRetryTicks
 	}
 	if r.now >= r.prepareAt && r.c.Log.NeedsPrepare() {
 		r.stages.Prepare()
+	}
+	return nil
+}
+
+// writeParked writes a commit index that has waited for company in vain. Nobody
+// waits for it, and it is not synced; but who starts again knows then what he knew.
+func (r *Core) writeParked() error {
+	hard := r.parked
+	if hard == nil || hard.GetCommit() > r.c.Log.Last().Index {
+		return nil
+	}
+	r.parked = nil
+	if err := r.c.Log.Append(wal.Batch{HardState: hard}); err != nil {
+		return fmt.Errorf("replica: write the log: %w", err)
 	}
 	return nil
 }
@@ -81,6 +103,10 @@ func (r *Core) slow() bool {
 // heard of, and is not too far behind, still needs some.
 func (r *Core) trim() {
 	node := r.c.Node
+	if node.Pinned() != 0 && node.LogBytes() > pinnedBytes {
+		r.c.Logger.Warn("the log is not kept any longer for a snapshot that is on its way", zap.Int64("bytes", node.LogBytes()))
+		node.LetGo()
+	}
 	floor, keep := node.Droppable(), int64(keptBytes)
 	for _, p := range r.progress {
 		if p.Active && p.Match < floor {

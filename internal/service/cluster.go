@@ -60,6 +60,9 @@ func (s *Service) memberRemove(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
+	if r.ID == s.c.MemberID && s.Leads() {
+		s.c.Replica.GiveAway() // so that the others need not miss a leader first
+	}
 	s.proposeChange(c, member.Remove(r.ID), nil, func() {
 		c.Reply(&etcdserverpb.MemberRemoveResponse{Header: s.protoHeader(0), Members: s.members()})
 	})

@@ -52,7 +52,12 @@ func checkRangeStream(r *etcdserverpb.RangeRequest) error {
 	return nil
 }
 
-// sendParts sends a listing. Nothing has been sent when it returns ErrStale.
+// errStreamReplaced ends a stream whose state was replaced by that of a snapshot
+// when a part of it had been sent.
+var errStreamReplaced = status.Error(codes.Unavailable, "etcdserver: the member has taken in a snapshot, and cannot go on with a stream from before")
+
+// sendParts sends a listing. Nothing has been sent when it returns an error that
+// says that the view is outdated.
 func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb.RangeRequest) error {
 	l, err := view.List(r, listBudget)
 	if err != nil {
@@ -67,10 +72,11 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 	w := newWatchdog(stream.Reset)
 	defer w.stop()
 	var part []byte // the fields of a RangeResponse
-	keys, want := 0, firstPart
+	keys, want, begun := 0, firstPart, false
 	if !r.CountOnly {
 		err = l.Each(func(record []byte) error {
 			if keys == want {
+				begun = true
 				if err := stream.Send(encoded(appendPart(nil, part))); err != nil {
 					return err
 				}
@@ -83,6 +89,9 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 			keys++
 			return nil
 		})
+		if begun && outdated(err) {
+			return errStreamReplaced
+		}
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,9 @@ func (s *Service) mayAddVoter() error {
 // mayRemove says why a member must not go, nil if it may.
 func (s *Service) mayRemove(id uint64) error {
 	one, ok := s.c.Machine.View().Members.Get(id)
+	if rest, _ := s.voters(id); ok && len(rest) == 0 {
+		return errs.MemberNotEnoughStarted // nobody would be left to agree
+	}
 	if !s.c.StrictReconfig || !ok || one.Learner {
 		return nil // a learner has no vote, and one that is not there is refused later
 	}

@@ -10,16 +10,16 @@ import (
 	"etcd.alt/internal/wal"
 )
 
-// ForceNewCluster makes this member the only one of its cluster, with all that it
-// knows to be committed: the way back when a majority is lost for good. What was
-// in the log and not committed is dropped. Entries that remove all others, and
-// make this one a voter, count as committed from now on. It is called before the
+// ForceNewCluster makes this member the only one of its cluster, with all that its
+// log has: the way back when a majority is lost for good. What is not known to be
+// committed may have been acknowledged all the same (the commit index on disk lags
+// behind), so that nothing is dropped. Entries that remove all others, and make this
+// one a voter, count as committed from now on. It is called before the
 // consensus is built on what was recovered, and once; then the others must never
 // come back with their data. It returns the members that are gone.
 func (s *State) ForceNewCluster() (gone []member.Member, err error) {
 	r, self := s.Data.Recovered, s.Data.Identity.MemberID
-	commit := max(r.HardState.GetCommit(), s.Data.Applied.Index)
-	kept := r.Entries[:commit-r.Prev.Index]
+	commit, kept := r.Prev.Index+uint64(len(r.Entries)), r.Entries
 	members := s.View().Members
 	for _, e := range kept[s.Data.Applied.Index-r.Prev.Index:] {
 		if e.GetType() == raftpb.EntryConfChange {

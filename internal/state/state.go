@@ -121,13 +121,15 @@ func (s *State) Install(m *raftpb.SnapshotMetadata) error {
 	if err != nil {
 		return fmt.Errorf("the keys of the snapshot at entry %d: %w", a.Index, err)
 	}
+	loaded, err := machine.Load(next.Store, keys)
+	if err != nil {
+		return err
+	}
 	old, err := s.Data.Switch(next)
 	if err != nil {
 		return err
 	}
-	if err := s.Machine.Replace(next.Store, keys); err != nil {
-		return err
-	}
+	s.Machine.Replace(loaded)
 	s.Data.Retire(old, s.options.Failed)
 	return nil
 }

@@ -22,6 +22,10 @@ func TestAMemberWithoutItsDiskIsNotBootstrappedAgain(t *testing.T) {
 	leader := leaderOf(t, members)
 	wiped, late := (leader+1)%3, (leader+2)%3
 
+	require.Eventually(t, func() bool { // it has heard of the one that will lose its disk
+		one, ok := members[late].state.View().Members.Get(members[wiped].state.Data.Identity.MemberID)
+		return ok && len(one.ClientURLs) > 0
+	}, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, members[late].Close())
 	_, err := call[etcdserverpb.PutResponse](t, dial(t, members[leader]), "KV/Put", &etcdserverpb.PutRequest{Key: []byte("acknowledged"), Value: []byte("v")})
 	require.NoError(t, err)

@@ -33,10 +33,9 @@ func TestASecondCopyOfTheSameEntryDuringASwitch(t *testing.T) {
 		return d.Receive(a.Index, a.Term, r)
 	}
 	require.NoError(t, post())
-	in := d.snapshots.mu.received
-
-	// Switch, in two steps.
-	d.snapshots.mu.received = nil
+	taken, err := d.Take(5, 2)
+	require.NoError(t, err)
+	in := taken.in
 	files, err := fs.List("a/" + in.name)
 	require.NoError(t, err)
 	err = post()
