@@ -9,5 +9,6 @@
 // history is linearizable, and all members have the same hash and content.
 //
 // What is drawn comes from the seed; how the processes run beside each other does
-// not, so a seed repeats the faults and not the run.
+// not, and who leads decides what is drawn next: a seed repeats the kind of a run,
+// not the run.
 package fault

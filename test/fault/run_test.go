@@ -32,6 +32,7 @@ type run struct {
 	answered, unknown int
 	refused           int
 	moved             int
+	slowest           time.Duration // until all served again after a storm
 	watch             *leaders
 }
 
@@ -88,7 +89,9 @@ func (r *run) epoch(disturb func(until time.Time), length time.Duration) {
 	}
 	disturb(time.Now().Add(length))
 	r.c.heal()
+	healed := time.Now()
 	r.c.awaitServing(time.Minute)
+	r.slowest = max(r.slowest, time.Since(healed))
 	cancel()
 	wg.Wait()
 	r.judge()
@@ -241,6 +244,7 @@ func (r *run) table() string {
 	fmt.Fprintf(w, "revisions\t%d\n", r.ledger.Revision())
 	fmt.Fprintf(w, "leaders seen\t%d\n", r.watch.seen())
 	fmt.Fprintf(w, "leadership moved by request\t%d\n", r.moved)
+	fmt.Fprintf(w, "all serve again after, at most\t%v\n", r.slowest.Round(time.Millisecond))
 	fmt.Fprintf(w, "snapshots installed\t%d\n", r.c.installed())
 	verdict := "no violation"
 	if r.c.t.Failed() {
