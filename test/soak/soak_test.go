@@ -193,6 +193,10 @@ func waitFor(t *testing.T, look func() (now int, ok bool)) {
 	}
 }
 
+// listeners are the sockets of a member that nobody talks to: for clients, and for
+// other members.
+const listeners = 2
+
 // storeSlack is how many goroutines the store may have come and go.
 const storeSlack = 10
 
@@ -223,13 +227,13 @@ func TestMember(t *testing.T) {
 	startClients(t, w).finish()
 	// Sockets, and the files of the store, which come and go.
 	sockets := func() int { return socketsOf(t, m.PID()) }
-	waitFor(t, func() (int, bool) { n := sockets(); return n, n == 1 })
+	waitFor(t, func() (int, bool) { n := sockets(); return n, n == listeners })
 	before := goroutines(t, m)
 	w.Connections, w.Streams = conns, streams
 	c := startClients(t, w)
-	waitFor(t, func() (int, bool) { n := sockets(); return n, n == conns+1 }) // the question's own goes
+	waitFor(t, func() (int, bool) { n := sockets(); return n, n == conns+listeners }) // the question's own goes
 	c.finish()
-	waitFor(t, func() (int, bool) { n := sockets(); return n, n == 1 })
+	waitFor(t, func() (int, bool) { n := sockets(); return n, n == listeners })
 	waitFor(t, func() (int, bool) { n := goroutines(t, m); return n, n <= before+storeSlack })
 	t.Logf("%d connections × %d streams: every socket was given back; %d goroutines before, %d after", conns, streams, before, goroutines(t, m))
 	m.Stop()
@@ -253,7 +257,7 @@ func goroutines(t *testing.T, m *member.Member) int {
 	return n
 }
 
-// socketsOf counts a process's sockets: the listener and the connections.
+// socketsOf counts a process's sockets: listeners and connections.
 func socketsOf(t *testing.T, pid int) int {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd/", pid)
