@@ -251,6 +251,7 @@ func (m *Member) serve() error {
 	}
 	m.counts.RPC(m.rpc.Stats, extensive)
 	m.counts.State(m.service.Gauges)
+	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
