@@ -96,7 +96,10 @@ func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Me
 		if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
 			err = why
 		}
-		m.Close()
+		ended := m.Close()
+		if ended != nil && errors.Is(err, errs.Stopped) {
+			err = ended // why it stopped by itself
+		}
 		return nil, err
 	}
 	return m, nil
