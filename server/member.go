@@ -96,7 +96,10 @@ func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Me
 		if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
 			err = why
 		}
-		m.Close()
+		ended := m.Close()
+		if ended != nil && errors.Is(err, errs.Stopped) {
+			err = ended // why it stopped by itself
+		}
 		return nil, err
 	}
 	return m, nil
@@ -251,6 +254,7 @@ func (m *Member) serve() error {
 	}
 	m.counts.RPC(m.rpc.Stats, extensive)
 	m.counts.State(m.service.Gauges)
+	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {

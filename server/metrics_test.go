@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -74,18 +76,20 @@ func documented(t *testing.T) (served map[string][2]string, absent map[string]bo
 	for _, m := range row.FindAllStringSubmatch(missing, -1) {
 		absent[m[1]] = true
 	}
-	require.Greater(t, len(served), 25)
-	require.Greater(t, len(absent), 60)
+	require.Greater(t, len(served), 65)
+	require.Greater(t, len(absent), 40)
 	return served, absent
 }
 
 // What is served is what docs/metrics.md says, by name, type and labels.
 func TestMetricsAreAsDocumented(t *testing.T) {
-	c := testConfig(t)
-	c.ListenMetricsURLs = mustURLs("http://127.0.0.1:0")
-	c.Metrics = "extensive"
-	m := start(t, c)
-	defer m.Close()
+	configs := clusterOf(t, 2)
+	for _, c := range configs {
+		c.ListenMetricsURLs = mustURLs("http://127.0.0.1:0")
+		c.Metrics = "extensive"
+	}
+	members := startAll(t, configs)
+	m := members[leaderOf(t, members)]
 	client, metrics := "http://"+m.ClientAddresses()[0].String(), "http://"+m.listeners.metrics[0].Addr().String()
 	alarms(t, dial(t, m), &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_NOSPACE})
 	for _, path := range []string{"/health", "/livez", "/readyz"} {
@@ -95,6 +99,9 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	}
 	_, err := call[etcdserverpb.RangeResponse](t, dial(t, m), "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k")})
 	require.NoError(t, err)
+	_, err = call[etcdserverpb.MemberPromoteResponse](t, dial(t, m), "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: 7})
+	require.ErrorContains(t, err, "member not found")
+	require.Eventually(t, func() bool { return m.state.View().Members.Version != "" }, 30*time.Second, 50*time.Millisecond)
 	served, absent := documented(t)
 	for _, url := range []string{client, metrics} {
 		families := scrape(t, url)
@@ -176,6 +183,70 @@ func TestMetricsTellTheTruth(t *testing.T) {
 	require.Equal(t, 1.0, value(t, after, "etcd_server_version", "server_version", "3.7.1"))
 	require.Positive(t, value(t, after, "etcd_mvcc_db_total_size_in_bytes"))
 	require.Positive(t, value(t, after, "os_fd_used"))
+}
+
+// What a member counts of another is what went on between them: connected,
+// messages both ways, and a snapshot for one that was away for too long.
+func TestMetricsOfPeers(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	at, away := members[leader], (leader+1)%3
+	id := func(m *Member) string { return fmt.Sprintf("%x", m.state.Data.Identity.MemberID) }
+	url := func(m *Member) string { return "http://" + m.ClientAddresses()[0].String() }
+	local, remote := id(at), id(members[away])
+	of := func(m *Member, name string, labels ...string) float64 {
+		return value(t, scrape(t, url(m)), name, labels...)
+	}
+
+	require.Eventually(t, func() bool {
+		return of(at, "etcd_network_active_peers", "Local", local, "Remote", remote) == 1
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Len(t, scrape(t, url(at))["etcd_network_known_peers"].Metric, 3)
+	require.Len(t, scrape(t, url(at))["etcd_network_active_peers"].Metric, 2)
+	require.Positive(t, of(at, "etcd_network_peer_sent_bytes_total", "To", remote))
+	require.Positive(t, of(at, "etcd_network_peer_received_bytes_total", "From", remote))
+	require.Zero(t, of(at, "etcd_network_snapshot_send_success", "To", remote))
+	conn := dial(t, at)
+	_, err := call[etcdserverpb.MemberPromoteResponse](t, conn, "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: members[away].state.Data.Identity.MemberID})
+	require.ErrorContains(t, err, "can only promote a learner")
+	require.Equal(t, 1.0, of(at, "etcd_server_learner_promote_failures"))
+	require.Zero(t, of(at, "etcd_server_learner_promote_successes"))
+
+	require.NoError(t, members[away].Close())
+	require.Eventually(t, func() bool {
+		return of(at, "etcd_network_active_peers", "Local", local, "Remote", remote) == 0 &&
+			of(at, "etcd_network_disconnected_peers_total", "Local", local, "Remote", remote) == 1
+	}, 10*time.Second, 50*time.Millisecond)
+	value := make([]byte, 1<<20)
+	for i := range 90 { // more than the log is kept for
+		_, err := call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "k%02d", i), Value: value})
+		require.NoError(t, err)
+	}
+	m := start(t, configs[away])
+	defer m.Close()
+	require.Eventually(t, func() bool {
+		return of(at, "etcd_network_snapshot_send_success", "To", remote) == 1
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Equal(t, 1.0, of(at, "etcd_network_snapshot_send_total_duration_seconds", "To", remote))
+	require.Zero(t, of(at, "etcd_network_snapshot_send_inflights_total", "To", remote))
+	require.Equal(t, 1.0, of(m, "etcd_network_snapshot_receive_success", "From", local))
+	require.Equal(t, 1.0, of(m, "etcd_network_snapshot_receive_total_duration_seconds", "From", local))
+	require.Equal(t, 1.0, of(m, "etcd_snap_db_save_total_duration_seconds"))
+	require.Eventually(t, func() bool { // it may serve while it installs
+		return of(m, "etcd_server_snapshot_apply_in_progress_total") == 0 && of(m, "etcd_mvcc_db_total_size_in_use_in_bytes") > 90<<20
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Greater(t, of(m, "etcd_network_peer_received_bytes_total", "From", local), of(at, "etcd_network_peer_received_bytes_total", "From", remote))
+
+	// Without a majority, the barrier of a read is not answered.
+	for _, other := range append(slices.Delete(slices.Clone(members), leader, leader+1), m) {
+		other.Close()
+	}
+	_, err = call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k")})
+	require.Error(t, err)
+	require.Eventually(t, func() bool { // the read is answered a moment before it is counted
+		return of(at, "etcd_server_read_indexes_failed_total") > 0
+	}, 10*time.Second, 50*time.Millisecond)
 }
 
 func TestExtensiveMetrics(t *testing.T) {

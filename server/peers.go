@@ -87,7 +87,7 @@ func (p *peers) snapshotSent(id uint64, ok bool) {
 func (p *peers) receiveSnapshot(m *raftpb.Message, body io.Reader) error {
 	s := m.GetSnapshot().GetMetadata()
 	p.m.logger.Info("a snapshot is being received", zap.String("from", fmt.Sprintf("%x", m.GetFrom())), zap.Uint64("index", s.GetIndex()))
-	err := p.m.state.Receive(s, body)
+	err := p.m.counts.AroundSave(func() error { return p.m.state.Receive(s, body) })
 	if err != nil {
 		p.m.logger.Warn("a snapshot could not be received", zap.Error(err))
 	}

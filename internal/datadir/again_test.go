@@ -1,6 +1,8 @@
 package datadir
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,10 +38,14 @@ func TestASecondCopyOfTheSameEntryDuringASwitch(t *testing.T) {
 	taken, err := d.Take(5, 2)
 	require.NoError(t, err)
 	in := taken.in
-	files, err := fs.List("a/" + in.name)
-	require.NoError(t, err)
+	tables := func() []string { // the engine deletes old files of other kinds in its own time
+		names, err := fs.List("a/" + in.name)
+		require.NoError(t, err)
+		return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".sst") })
+	}
+	before := tables()
+	require.NotEmpty(t, before)
 	err = post()
 	t.Log(err)
-	left, _ := fs.List("a/" + in.name)
-	require.Equal(t, files, left, "the files of the store that comes into force")
+	require.Equal(t, before, tables(), "the files of the store that comes into force")
 }

@@ -5,6 +5,8 @@
 //	bootstrapping   there while the first files are made
 //	current         the name of the store in force
 //	store-1/        the keyspace, and all other replicated state
+//	store-T-I-n/    a store that came from another member, at entry I of term T
+//	copy-n/         a copy of the store in force, to be sent to another member
 //	log/            the raft log (or wherever the member was told)
 //
 // current exists from the moment the member's first files are complete on disk.

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +29,10 @@ var plain = []struct {
 	{gauge("etcd_server_proposals_applied_total", "Index of the newest applied entry."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Applied) }},
 	{gauge("etcd_server_proposals_pending", "Proposals of this member that are not applied yet."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.ProposalsPending) }},
 	{gauge("etcd_server_proposals_failed_total", "Proposals of this member that came to nothing."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.ProposalsFailed) }},
+	{gauge("etcd_server_slow_read_indexes_total", "Rounds of read barriers that were not answered in time, and begun again."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.Raft.SlowReads) }},
+	{gauge("etcd_server_read_indexes_failed_total", "Reads whose barrier was not answered while they waited."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.Raft.FailedReads) }},
+	{gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot takes the place of the state."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return truth(g.Raft.Installing) }},
+	{gauge("etcd_server_learner_promote_successes", "Learners that this member has promoted as the leader."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.Promoted) }},
 	{gauge("etcd_debugging_mvcc_current_revision", "The newest revision."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Revision) }},
 	{gauge("etcd_debugging_mvcc_compact_revision", "The revision below which history is gone; -1 for none."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Compacted) }},
 	{gauge("etcd_debugging_mvcc_keys_total", "Live keys."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Keys) }},
@@ -43,6 +46,7 @@ var (
 	descAlarm   = prometheus.NewDesc("etcd_debugging_server_alarms", "1 for each alarm that stands, and for whom.", []string{"server_id", "alarm_type"}, nil)
 	descID      = prometheus.NewDesc("etcd_server_id", "This member's id, as a label; always 1.", []string{"server_id"}, nil)
 	descCluster = prometheus.NewDesc("etcd_cluster_version", "The cluster's version, as a label; always 1.", []string{"cluster_version"}, nil)
+	descRefusal = prometheus.NewDesc("etcd_server_learner_promote_failures", "Promotions that this member has refused as the leader, by reason.", []string{"Reason"}, nil)
 	descPeers   = prometheus.NewDesc("etcd_network_known_peers", "1 for each member of the cluster that this one knows, itself among them.", []string{"Local", "Remote"}, nil)
 )
 
@@ -60,7 +64,7 @@ func (s *membership) Describe(to chan<- *prometheus.Desc) {
 	for _, f := range plain {
 		to <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{descID, descCluster, descPeers, descDisk, descAlarm} {
+	for _, d := range []*prometheus.Desc{descID, descCluster, descRefusal, descPeers, descDisk, descAlarm} {
 		to <- d
 	}
 }
@@ -74,16 +78,19 @@ func (s *membership) Collect(to chan<- prometheus.Metric) {
 	one := func(d *prometheus.Desc, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, 1, labels...)
 	}
-	id := fmt.Sprintf("%x", g.MemberID)
+	id := hex(g.MemberID)
 	one(descID, id)
 	if parts := strings.SplitN(g.ClusterVersion, ".", 3); len(parts) > 1 {
 		one(descCluster, parts[0]+"."+parts[1])
 	}
 	for _, m := range g.MemberIDs {
-		one(descPeers, id, fmt.Sprintf("%x", m))
+		one(descPeers, id, hex(m))
+	}
+	for reason, n := range g.PromotionsRefused {
+		count(to, descRefusal, n, reason)
 	}
 	for _, a := range g.Alarms {
-		one(descAlarm, fmt.Sprintf("%x", a.MemberID), a.Type.String())
+		one(descAlarm, hex(a.MemberID), a.Type.String())
 	}
 	if g.DiskErr == nil { // better a family less than no answer at all
 		to <- prometheus.MustNewConstMetric(descDisk, prometheus.GaugeValue, float64(g.DiskBytes))

@@ -109,10 +109,16 @@ type Status struct {
 	// LeaderChanges counts the leaders that this member has seen come, the first
 	// and one that comes back among them.
 	LeaderChanges uint64
+	// SlowReads counts rounds of read barriers that were not answered in time and
+	// begun again, FailedReads the reads that were not answered at all.
+	SlowReads, FailedReads uint64
+	// Installing says that a snapshot is being put in the place of the state.
+	Installing bool
 }
 
 func (s *Status) equal(o *Status) bool {
-	return s.Status == o.Status && s.Alone == o.Alone && s.LeaderChanges == o.LeaderChanges && slices.Equal(s.Progress, o.Progress)
+	return s.Status == o.Status && s.Alone == o.Alone && s.LeaderChanges == o.LeaderChanges &&
+		s.SlowReads == o.SlowReads && s.FailedReads == o.FailedReads && s.Installing == o.Installing && slices.Equal(s.Progress, o.Progress)
 }
 
 // slowSync is the duration of a sync above which the append stage is not run in
@@ -579,7 +585,10 @@ func equal(a, b []uint64) bool {
 // publish makes the step's outcome visible to other goroutines.
 func (r *Core) publish() {
 	node := r.c.Node
-	s := Status{Status: node.Status(), Alone: node.Alone(), Progress: r.progress}
+	s := Status{
+		Status: node.Status(), Alone: node.Alone(), Progress: r.progress,
+		SlowReads: r.reads.slow, FailedReads: r.reads.failed, Installing: r.install.running,
+	}
 	if !s.IsLeader {
 		s.Progress = nil
 	}

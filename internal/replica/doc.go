@@ -1,6 +1,6 @@
 // Package replica is the loop that owns a member's consensus: the raft value,
-// its log on disk and, later, the connections to its peers. Proposals and read
-// barriers go in; committed entries go to the state machine and answers come
+// and its log on disk. Proposals, read barriers and the messages of other members
+// go in; committed entries go to the state machine and answers come
 // back.
 //
 // A request's way:

@@ -19,6 +19,8 @@ type reads struct {
 	roundID uint64    // of the last round; unique among all members and their lives
 	retryAt int64     // tick at which the round is given up
 	barred  []barrier // waiting for an index to be applied, ascending
+	slow    uint64    // rounds that were not answered in time
+	failed  uint64    // readers that have waited too long
 }
 
 type reader struct {
@@ -90,24 +92,25 @@ func (r *reads) retry() bool {
 // tick gives up a round that was not answered in time, and readers that have
 // waited too long.
 func (r *reads) tick(now int64) {
-	if len(r.round) > 0 && now >= r.retryAt {
-		r.retry()
+	if now >= r.retryAt && r.retry() {
+		r.slow++
 	}
-	r.waiting = expire(r.waiting, now)
+	r.waiting = r.expire(r.waiting, now)
 	// Their index may never come: this member was removed, or is cut off.
 	for i := range r.barred {
-		r.barred[i].readers = expire(r.barred[i].readers, now)
+		r.barred[i].readers = r.expire(r.barred[i].readers, now)
 	}
 	r.barred = slices.DeleteFunc(r.barred, func(b barrier) bool { return len(b.readers) == 0 })
 }
 
 // expire tells those that have waited too long, who are the first, and returns the
 // others.
-func expire(readers []reader, now int64) []reader {
+func (r *reads) expire(readers []reader, now int64) []reader {
 	n := 0
 	for ; n < len(readers) && readers[n].deadline <= now; n++ {
 		readers[n].caller.Done(nil, errs.Timeout)
 	}
+	r.failed += uint64(n)
 	return readers[n:]
 }
 

@@ -52,6 +52,7 @@ func TestALateAnswerServesNobody(t *testing.T) {
 	r.add([]Caller{&c}, 8)
 	r.begin(ask, 0, 5)
 	r.tick(5)
+	require.EqualValues(t, 1, r.slow)
 	r.begin(ask, 5, 5)
 	require.Equal(t, []uint64{1, 2}, asked)
 	r.answered(raft.Read{ID: 1, Index: 1})

@@ -19,6 +19,11 @@ type Gauges struct {
 	ProposalsPending int64
 	ProposalsFailed  uint64
 
+	// Promoted counts learners that this member has promoted as the leader, and
+	// PromotionsRefused those that it has not, by the reason.
+	Promoted          uint64
+	PromotionsRefused map[string]uint64
+
 	Revision, Compacted int64
 	Keys                int   // alive
 	InUse, Quota        int64 // bytes of what no compaction has given up, and how many may be; a quota of 0 is none
@@ -49,6 +54,7 @@ func (s *Service) Gauges() Gauges {
 		g.MemberIDs = append(g.MemberIDs, m.ID)
 		g.Learner = g.Learner || m.ID == s.c.MemberID && m.Learner
 	}
+	g.Promoted, g.PromotionsRefused = s.promotions.read()
 	g.DiskBytes, g.DiskErr = s.c.Machine.DiskBytes()
 	return g
 }

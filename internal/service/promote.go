@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"maps"
+	"sync"
 	"time"
 
 	"etcd.alt/api/errs"
@@ -62,6 +64,12 @@ const (
 // errs.NotLeader, errs.LearnerNotReady, what keeps a voter from being added, what
 // refuses the change.
 func (s *Service) PromoteHere(ctx context.Context, id uint64) error {
+	err := s.promoteHere(ctx, id)
+	s.promotions.count(err)
+	return err
+}
+
+func (s *Service) promoteHere(ctx context.Context, id uint64) error {
 	raft := s.c.Replica.Status()
 	if !raft.IsLeader {
 		return errs.NotLeader
@@ -106,3 +114,46 @@ func (s *Service) PromoteHere(ctx context.Context, id uint64) error {
 
 // readyShare is how much of the leader's log a learner must have to be promoted.
 const readyShare = 0.9
+
+// promotions counts what came of those that this member was to carry out as the
+// leader.
+type promotions struct {
+	mu struct {
+		sync.Mutex
+		done    uint64
+		refused map[string]uint64
+	}
+}
+
+func (p *promotions) count(err error) {
+	if errors.Is(err, errs.NotLeader) {
+		return // another member counts it
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.mu.done++
+		return
+	}
+	if p.mu.refused == nil {
+		p.mu.refused = map[string]uint64{}
+	}
+	p.mu.refused[reason(err)]++
+}
+
+// reason is one of a few texts, so that a label may have it.
+func reason(err error) string {
+	if known := (*errs.Error)(nil); errors.As(err, &known) {
+		return known.Error()
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return "other"
+}
+
+func (p *promotions) read() (done uint64, refused map[string]uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.done, maps.Clone(p.mu.refused)
+}

@@ -67,6 +67,8 @@ type Service struct {
 	failed  atomic.Uint64 // proposals that came to nothing
 	counts  *counts
 
+	promotions promotions
+
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
 
