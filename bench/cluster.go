@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -108,19 +107,12 @@ func (s *server) leads(ctx context.Context) (bool, error) {
 // follower's reads cost it.
 func (b *suite) clusters(ctx context.Context) (results, error) {
 	name := bytes.Repeat([]byte("k"), 36)
-	body := map[string]string{}
-	for what, m := range map[string]proto.Message{
+	body, err := b.bodies(map[string]proto.Message{
 		"cluster-put": &etcdserverpb.PutRequest{Key: name, Value: value(0)},
 		"cluster-get": &etcdserverpb.RangeRequest{Key: name},
-	} {
-		framed, err := frame(m)
-		if err != nil {
-			return results{}, err
-		}
-		body[what] = filepath.Join(b.dir, what)
-		if err := os.WriteFile(body[what], framed, 0o600); err != nil {
-			return results{}, err
-		}
+	})
+	if err != nil {
+		return results{}, err
 	}
 	ours, err := b.openCluster(ctx, ourName, b.ourBinary)
 	defer func() { closeAll(ours) }()

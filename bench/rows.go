@@ -92,24 +92,32 @@ func closeAll(servers []*server) {
 	}
 }
 
+// bodies writes requests to files for h2load, and returns their paths.
+func (b *suite) bodies(requests map[string]proto.Message) (map[string]string, error) {
+	paths := map[string]string{}
+	for name, m := range requests {
+		framed, err := frame(m)
+		if err != nil {
+			return nil, err
+		}
+		paths[name] = filepath.Join(b.dir, name)
+		if err := os.WriteFile(paths[name], framed, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
 // oneKey measures calls of one key of 36 bytes with a value of 256.
 func (b *suite) oneKey(ctx context.Context) (results, error) {
 	name := bytes.Repeat([]byte("k"), 36)
-	requests := map[string]proto.Message{
+	body, err := b.bodies(map[string]proto.Message{
 		"put":          &etcdserverpb.PutRequest{Key: name, Value: value(0)},
 		"linearizable": &etcdserverpb.RangeRequest{Key: name},
 		"serializable": &etcdserverpb.RangeRequest{Key: name, Serializable: true},
-	}
-	body := map[string]string{}
-	for what, m := range requests {
-		framed, err := frame(m)
-		if err != nil {
-			return results{}, err
-		}
-		body[what] = filepath.Join(b.dir, what)
-		if err := os.WriteFile(body[what], framed, 0o600); err != nil {
-			return results{}, err
-		}
+	})
+	if err != nil {
+		return results{}, err
 	}
 	servers, err := b.open(ctx, b.ours, b.peer, b.echo, b.twin)
 	defer closeAll(servers)

@@ -11,15 +11,7 @@ import (
 // leader it is gone for as long as that takes.
 func TestAMemberThatInstallsASnapshotAnswersHeartbeats(t *testing.T) {
 	c, _, _ := behind(t)
-	third := c.all[3]
-	third.hold = true
-	for range 30 {
-		c.tick()
-		if len(third.s.install) > 0 {
-			break
-		}
-	}
-	require.Len(t, third.s.install, 1, "the snapshot has come")
+	third := c.holdInstall()
 	answers := 0
 	c.lose = func(m *raftpb.Message) bool {
 		if m.GetFrom() == 3 && m.GetType() == raftpb.MsgHeartbeatResp {

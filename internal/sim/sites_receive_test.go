@@ -13,15 +13,7 @@ import (
 // first is being installed, or is about to be.
 func TestASecondSnapshotDuringAnInstallDoesNotEndTheMember(t *testing.T) {
 	c, leader, id := behind(t)
-	third := c.all[3]
-	third.hold = true
-	for range 30 {
-		c.tick()
-		if len(third.s.install) > 0 {
-			break
-		}
-	}
-	require.Len(t, third.s.install, 1, "the first is about to be installed")
+	third := c.holdInstall()
 	c.put(leader, id, 10, 1)
 	meta, err := leader.m.Checkpoint()
 	require.NoError(t, err)
@@ -43,14 +35,7 @@ func TestASecondSnapshotDuringAnInstallDoesNotEndTheMember(t *testing.T) {
 // the reader.
 func TestAStoreIsNotClosedWhileItIsInstalled(t *testing.T) {
 	c, leader, id := behind(t)
-	third := c.all[3]
-	third.hold = true
-	for range 30 {
-		c.tick()
-		if len(third.s.install) > 0 {
-			break
-		}
-	}
+	third := c.holdInstall()
 	first := third.s.install[0].Snapshot
 	next, err := third.data.Take(first.GetIndex(), first.GetTerm()) // as State.Install begins
 	require.NoError(t, err)
