@@ -45,11 +45,11 @@ func (c *sites) holdInstall() *site {
 }
 
 // Once in every election timeout raft forgets whom it has heard of, for the time
-// to the next answer; upkeep, which runs in that very tick, takes that for a
-// member that has gone, and lets go of the log that a snapshot needs.
+// to the next answer. Upkeep, which runs in that very tick, must not take that for a
+// member that has gone, and let go of the log that a snapshot needs.
 func TestThePinOfASnapshotOutlivesTheCheckOfTheQuorum(t *testing.T) {
 	c, leader, _ := behind(t)
-	third := c.holdInstall()
+	c.holdInstall()
 	require.NotZero(t, leader.node.Pinned())
 	// The third answers every heartbeat, as a member that installs a snapshot should.
 	for i := range 25 {
@@ -61,8 +61,8 @@ func TestThePinOfASnapshotOutlivesTheCheckOfTheQuorum(t *testing.T) {
 	}
 }
 
-// The same forgetting has the leader throw away what a follower that answers every
-// heartbeat, and is far less than 64 MiB behind, still needs.
+// Nor may it throw away what a follower that answers every heartbeat, and is far
+// less than 64 MiB behind, still needs.
 func TestALaggingFollowerKeepsItsLogOverTheCheckOfTheQuorum(t *testing.T) {
 	c := newSites(t, 3, false)
 	leader := c.elect(1)

@@ -31,7 +31,7 @@ func TestASecondSnapshotDuringAnInstallDoesNotEndTheMember(t *testing.T) {
 	require.NoError(t, third.core.Turn(), "the member ends")
 }
 
-// The same while the first is being read into memory: its store is closed under
+// The same while the first is being read into memory: its store is not closed under
 // the reader.
 func TestAStoreIsNotClosedWhileItIsInstalled(t *testing.T) {
 	c, leader, id := behind(t)
