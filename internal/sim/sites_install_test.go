@@ -25,7 +25,7 @@ func TestAMemberThatInstallsASnapshotAnswersHeartbeats(t *testing.T) {
 	require.NotZero(t, answers, "ten heartbeats, and no answer")
 }
 
-// Rule 11: a busy leader and a follower that takes two election timeouts to
+// A busy leader and a follower that takes two election timeouts to
 // install. One snapshot is enough.
 func TestABusyFollowerNeedsOneSnapshot(t *testing.T) {
 	c, leader, id := behind(t)
