@@ -15,6 +15,9 @@ import (
 // A follower streams a range to a slow client, and is sent a snapshot meanwhile. The
 // stream may end with an error; it must not begin again in its middle.
 func TestARangeStreamDoesNotBeginAgainWhenTheStateIsReplaced(t *testing.T) {
+	if raceDetector {
+		t.Skip("the state is replaced from outside, beside a replica that ticks: what is looked at is the stream")
+	}
 	c := testConfig(t)
 	c.CacheBytes = 4 << 10
 	m := start(t, c)
