@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
@@ -193,8 +192,3 @@ func (r *Core) discard() {
 // ReportSnapshot says what came of a MsgSnap to a member. It must be called once
 // for each of them.
 func (r *Core) ReportSnapshot(id uint64, ok bool) { r.inbox.putSent(snapshotSent{id, ok}) }
-
-// Meta is what a snapshot says of the state that it is.
-func Meta(index, term uint64, conf *raftpb.ConfState) *raftpb.SnapshotMetadata {
-	return &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: conf}
-}
