@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -47,7 +46,6 @@ func TestARangeStreamDoesNotBeginAgainWhenTheStateIsReplaced(t *testing.T) {
 	for _, k := range got {
 		seen[k]++
 	}
-	time.Sleep(200 * time.Millisecond) // the rest waits for the client
 
 	// What comes with a snapshot: here of the same state.
 	meta, err := m.state.Checkpoint()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -40,7 +41,14 @@ func TestAMemberWithoutItsDiskIsNotBootstrappedAgain(t *testing.T) {
 		m, _ := Start(ctx, configs[late], zap.NewNop())
 		started <- m
 	}()
-	time.Sleep(time.Second) // the other is there, and can be asked
+	require.Eventually(t, func() bool { // the other is there, and can be asked
+		res, err := http.Get(configs[late].ListenPeerURLs[0].String() + "/members")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}, 10*time.Second, 10*time.Millisecond)
 	m, err := Start(ctx, configs[wiped], zap.NewNop())
 	if err != nil {
 		cancel()
