@@ -84,7 +84,7 @@ func (m *Machine) applyChange(e *raftpb.Entry, wanted func(uint64) bool) (*raftp
 		}
 	}
 	if id := c.GetId(); id != 0 && wanted(id) {
-		m.answers = append(m.answers, answer{id: id, result: &Result{Revision: m.keys.Revision()}, err: err})
+		m.answer(id, &Result{Revision: m.keys.Revision()}, err)
 	}
 	return c, nil
 }

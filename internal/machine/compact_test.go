@@ -24,18 +24,15 @@ func TestACompactionIsDoneBeforeLaterOnes(t *testing.T) {
 	m, err := New(s, u, 0, 1)
 	require.NoError(t, err)
 	var index uint64
-	apply := func(r *etcdserverpb.InternalRaftRequest) (res *Result) {
+	apply := func(r *etcdserverpb.InternalRaftRequest) *Result {
 		index++
 		r.Header = &etcdserverpb.RequestHeader{ID: index}
 		data, err := r.MarshalVT()
 		require.NoError(t, err)
-		_, _, err = m.Apply([]*raftpb.Entry{{Index: proto.Uint64(index), Term: proto.Uint64(1), Data: data}}, func(uint64) bool { return true },
-			func(_ uint64, result any, err error) {
-				require.NoError(t, err)
-				res = result.(*Result)
-			})
+		e, err := m.Apply([]*raftpb.Entry{{Index: proto.Uint64(index), Term: proto.Uint64(1), Data: data}}, func(uint64) bool { return true })
 		require.NoError(t, err)
-		return res
+		require.NoError(t, e.Answers[0].Err)
+		return e.Answers[0].Result
 	}
 	put := func(i int) int64 {
 		return apply(&etcdserverpb.InternalRaftRequest{Put: &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "%d", i%1000)}}).Revision

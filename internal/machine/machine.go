@@ -60,18 +60,11 @@ type Machine struct {
 
 	request etcdserverpb.InternalRaftRequest // reused from entry to entry
 	batch   *store.Batch                     // of the Apply that runs
-	answers []answer
+	effects Effects                          // of the Apply that runs, or has run
 	results []Result
 
 	sweeps []sweep // compactions whose sweep somebody may wait for
 	tally  Tally
-}
-
-// answer waits for the publication.
-type answer struct {
-	id     uint64
-	result *Result
-	err    error
 }
 
 // New builds a Machine over the state in the store, which keys was loaded from.
@@ -141,46 +134,64 @@ func (m *Machine) Busy() bool { return m.store.MayStall() }
 // for that.
 func (m *Machine) Flush() error { return m.store.StartFlush() }
 
-// Apply is replica.State's.
-func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done func(id uint64, result any, err error)) (changes []*raftpb.ConfChange, conf *raftpb.ConfState, err error) {
+// Effects is what a batch of entries came to. It holds until the next Apply.
+type Effects struct {
+	// View is what was published.
+	View *View
+	// Changes are the versions of keys that were made, in order; their records may be
+	// kept for longer.
+	Changes []mvcc.Change
+	// ConfChanges has for each configuration change what raft is to make of it,
+	// and Conf the configuration after them.
+	ConfChanges []*raftpb.ConfChange
+	Conf        *raftpb.ConfState
+	// Answers are for those who wanted one, in the order of the entries.
+	Answers []Answer
+}
+
+// Answer is what came of the request ID: Result, or Err.
+type Answer struct {
+	ID     uint64
+	Result *Result
+	Err    error
+}
+
+// Apply applies committed entries, in order, as one batch, and publishes the
+// state after them. wanted says of which requests somebody waits for the answer.
+// The entries' data may be aliased. An error is fatal, and nothing was published.
+func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool) (*Effects, error) {
 	m.batch = m.store.NewBatch()
 	defer m.batch.Discard()
 	// Results are handed out by pointer, so the slab must not grow.
 	m.results = make([]Result, 0, len(entries))
-	m.answers = m.answers[:0]
-	for _, e := range entries {
+	e := &m.effects
+	clear(e.Answers)
+	*e = Effects{Answers: e.Answers[:0]}
+	for _, entry := range entries {
 		switch {
-		case e.GetType() == raftpb.EntryConfChange:
-			c, err := m.applyChange(e, wanted)
+		case entry.GetType() == raftpb.EntryConfChange:
+			c, err := m.applyChange(entry, wanted)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
-			changes = append(changes, c)
-		case e.GetType() != raftpb.EntryNormal:
-			return nil, nil, fmt.Errorf("machine: entry %d has the unknown type %v", e.GetIndex(), e.GetType())
-		case len(e.GetData()) == 0:
+			e.ConfChanges = append(e.ConfChanges, c)
+		case entry.GetType() != raftpb.EntryNormal:
+			return nil, fmt.Errorf("machine: entry %d has the unknown type %v", entry.GetIndex(), entry.GetType())
+		case len(entry.GetData()) == 0:
 			// a leader's first entry
 		default:
-			if err := m.applyRequest(e, wanted); err != nil {
-				return nil, nil, fmt.Errorf("machine: entry %d: %w", e.GetIndex(), err)
+			if err := m.applyRequest(entry, wanted); err != nil {
+				return nil, fmt.Errorf("machine: entry %d: %w", entry.GetIndex(), err)
 			}
 		}
 	}
 	last := entries[len(entries)-1]
-	conf = m.members.ConfState()
-	if err := m.commit(last.GetIndex(), last.GetTerm(), conf); err != nil {
-		return nil, nil, err
+	e.Conf = m.members.ConfState()
+	if err := m.commit(last.GetIndex(), last.GetTerm(), e.Conf); err != nil {
+		return nil, err
 	}
-	for i := range m.answers {
-		a := &m.answers[i]
-		if a.err != nil {
-			done(a.id, nil, a.err)
-		} else {
-			done(a.id, a.result, nil)
-		}
-	}
-	clear(m.answers)
-	return changes, conf, nil
+	e.View, e.Changes = m.View(), m.keys.Changes()
+	return e, nil
 }
 
 // commit writes the batch with the applied index, then publishes.
@@ -224,9 +235,17 @@ func (m *Machine) applyRequest(e *raftpb.Entry, wanted func(uint64) bool) error 
 	m.tally.note(kindOf(r), err)
 	res.Revision = m.keys.End()
 	if mine {
-		m.answers = append(m.answers, answer{id, res, err})
+		m.answer(id, res, err)
 	}
 	return nil
+}
+
+// answer notes what came of a request. An error stands alone.
+func (m *Machine) answer(id uint64, res *Result, err error) {
+	if err != nil {
+		res = nil
+	}
+	m.effects.Answers = append(m.effects.Answers, Answer{id, res, err})
 }
 
 // fatalError is a failure of this member, not of the request: the disk cannot

@@ -6,7 +6,7 @@ import (
 	"etcd.alt/internal/store"
 )
 
-// Change is one version that an Update made.
+// Change is one version that an Update made: an event, to whom watches it.
 type Change struct {
 	Revision  store.Revision
 	Tombstone bool
@@ -14,9 +14,12 @@ type Change struct {
 	// with the key alone. It is shared and never changed.
 	Record []byte
 
-	key     string
+	key     string // in Record
 	version *version
 }
+
+// Key is the key that has changed.
+func (c *Change) Key() string { return c.key }
 
 // Update is the keyspace in the making. It belongs to the state machine, which
 // applies any number of entries to it, each closed by End, then has Save write
@@ -31,6 +34,7 @@ type Update struct {
 	compacted int64
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
+	published []Change // by the last Publish
 	garbage   garbage
 	epochs    epochs
 	entry     []byte // for Save
@@ -78,8 +82,12 @@ func (u *Update) End() int64 {
 // mostSpareChanges is the largest list of changes that is kept for the next ones.
 const mostSpareChanges = 1 << 14
 
+// Changes are what the last Publish has published, in order. The slice holds
+// until the next Publish; the records may be kept.
+func (u *Update) Changes() []Change { return u.published }
+
 // Publish returns the view after all closed entries. The changes are the
-// store's by now; they are forgotten here.
+// store's by now; Changes has them until the next Publish.
 func (u *Update) Publish() *View {
 	for i := range u.changes {
 		c := &u.changes[i]
@@ -87,11 +95,11 @@ func (u *Update) Publish() *View {
 			u.keyspace.cache.admit(c.version)
 		}
 	}
-	clear(u.changes)
-	u.changes = u.changes[:0]
-	if cap(u.changes) > mostSpareChanges {
-		u.changes = nil
+	clear(u.published)
+	if cap(u.published) > mostSpareChanges {
+		u.published = nil
 	}
+	u.changes, u.published = u.published[:0], u.changes
 	t := u.keyspace.writer.publish(u.revision)
 	u.expectHashes(t)
 	return u.view(t)

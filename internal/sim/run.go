@@ -370,7 +370,7 @@ func (s *runState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, done
 	if err := s.model.Apply(entries); err != nil {
 		return nil, nil, err
 	}
-	return s.machine.Apply(entries, wanted, done)
+	return s.state.Apply(entries, wanted, done)
 }
 
 // Durable is replica.State's.

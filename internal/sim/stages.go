@@ -92,7 +92,7 @@ func (s *hostState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, don
 		return nil, nil, err
 	}
 	h.c.note(noteApply, h.id, entries[0].GetIndex(), uint64(len(entries)))
-	changes, conf, err := s.machine.Apply(entries, wanted, done)
+	changes, conf, err := s.state.Apply(entries, wanted, done)
 	if err == nil {
 		h.c.checkApplied(h)
 	}

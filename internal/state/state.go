@@ -69,6 +69,24 @@ func (s *State) DiskBytes() (uint64, error) {
 	}
 }
 
+// Apply is replica.State's. Whoever waits for an answer is told when the state
+// with its entry is published.
+func (s *State) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done func(id uint64, result any, err error)) ([]*raftpb.ConfChange, *raftpb.ConfState, error) {
+	e, err := s.Machine.Apply(entries, wanted)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range e.Answers {
+		a := &e.Answers[i]
+		if a.Err != nil {
+			done(a.ID, nil, a.Err)
+		} else {
+			done(a.ID, a.Result, nil)
+		}
+	}
+	return e.ConfChanges, e.Conf, nil
+}
+
 // Checkpoint is replica.State's.
 func (s *State) Checkpoint() (*raftpb.SnapshotMetadata, error) {
 	a, err := s.Data.Checkpoint()
