@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official failover soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official mixed failover soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ fault: build ## three members and clients under kill -9, stops, cuts and full di
 official: ## the same, asked by the official client
 	$(GO) build -C test/conformance -o ../../bin/outside ./outside
 	FAULT_CLIENT=$(CURDIR)/bin/outside $(MAKE) fault MINUTES=$(MINUTES) FAULT_TESTS=Faults
+
+mixed: ## clusters with members of the upstream etcd 3.7 that ETCD_PEER names
+	$(GO) test ./test/mixed -count=1 -v -timeout 1h
 
 KILLS ?= 50
 failover: build ## kill the leader KILLS times, and measure how long no write succeeds
