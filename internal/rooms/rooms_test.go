@@ -29,6 +29,7 @@ var plan = map[string][]string{
 	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
 	"internal/state":     {"internal/datadir", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal"},
 	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
+	"internal/recipe":    {},
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},
 	"internal/space":     {},
