@@ -114,7 +114,7 @@ type observer struct {
 	kv     KV
 	prefix []byte
 	see    func(*mvccpb.KeyValue, *etcdserverpb.ResponseHeader) error
-	seen   int64 // the newest revision of what was seen
+	last   *mvccpb.KeyValue // that was seen
 }
 
 // follow follows the leader there is, or is to come, to its end.
@@ -162,11 +162,12 @@ func (o *observer) awaitAnyone(ctx context.Context, start int64) error {
 	return err
 }
 
-// show passes on what was not seen yet.
+// show passes on what was not seen last. (A leader's record may be older than that
+// of the leader before: it was put when its campaign began.)
 func (o *observer) show(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
-	if kv.ModRevision <= o.seen {
+	if o.last != nil && bytes.Equal(kv.Key, o.last.Key) && kv.ModRevision == o.last.ModRevision {
 		return nil
 	}
-	o.seen = kv.ModRevision
+	o.last = kv
 	return o.see(kv, header)
 }
