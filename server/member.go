@@ -173,9 +173,15 @@ func (m *Member) start(ctx context.Context) error {
 		Space:           m.space,
 		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote},
 		StrictReconfig:  c.StrictReconfigCheck,
-		Version:         version.Server,
-		StorageVersion:  version.Storage,
-		Logger:          m.logger.Named("service"),
+		Watch: service.WatchConfig{
+			ProgressInterval: c.WatchProgressInterval,
+			ElectionTimeout:  c.ElectionTimeout,
+			Budget:           c.watchBudget,
+			Fragment:         int(c.MaxRequestBytes) + messageSlack,
+		},
+		Version:        version.Server,
+		StorageVersion: version.Storage,
+		Logger:         m.logger.Named("service"),
 	})
 	close(m.ready)
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {

@@ -39,6 +39,8 @@ type Config struct {
 	Quota machine.Quota
 	// Space watches the disk.
 	Space *space.Watch
+	// Watch is how watches are served.
+	Watch WatchConfig
 	// Peers is what is known of the other members.
 	Peers Peers
 	// StrictReconfig refuses changes of the membership that endanger the quorum.
@@ -68,6 +70,7 @@ type Service struct {
 	counts  *counts
 
 	promotions promotions
+	watches    *watches
 
 	waits sync.WaitGroup // goroutines that wait for a sweep
 	stop  chan struct{}
@@ -84,6 +87,7 @@ func New(c Config) *Service {
 	s := &Service{c: c, counts: newCounts(), stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
+	s.watches = s.startWatches()
 	return s
 }
 
@@ -95,6 +99,7 @@ func (s *Service) Drain() { s.drained.Do(func() { close(s.drain) }) }
 // errs.Stopped. The replica has ended by then, so nothing new comes.
 func (s *Service) Close() {
 	close(s.stop)
+	s.watches.close()
 	s.waits.Wait()
 	s.workers.stop()
 }
@@ -112,6 +117,7 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
 		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
+		{Path: "/etcdserverpb.Watch/Watch", Stream: s.watch},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Cluster/MemberAdd", Inline: s.memberAdd},
 		{Path: "/etcdserverpb.Cluster/MemberRemove", Inline: s.memberRemove},
