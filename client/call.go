@@ -52,6 +52,12 @@ var (
 	methodMoveLeader        = method{"/etcdserverpb.Maintenance/MoveLeader", false}
 	methodDowngrade         = method{"/etcdserverpb.Maintenance/Downgrade", false}
 	methodDowngradeValidate = method{"/etcdserverpb.Maintenance/Downgrade", true}
+	methodWatch             = method{"/etcdserverpb.Watch/Watch", true}
+	methodLeaseGrant        = method{"/etcdserverpb.Lease/LeaseGrant", false}
+	methodLeaseRevoke       = method{"/etcdserverpb.Lease/LeaseRevoke", false}
+	methodLeaseKeepAlive    = method{"/etcdserverpb.Lease/LeaseKeepAlive", true}
+	methodLeaseTimeToLive   = method{"/etcdserverpb.Lease/LeaseTimeToLive", true}
+	methodLeaseLeases       = method{"/etcdserverpb.Lease/LeaseLeases", true}
 	methodSnapshot          = method{"/etcdserverpb.Maintenance/Snapshot", true}
 	methodAuthenticate      = method{"/etcdserverpb.Auth/Authenticate", true}
 )
