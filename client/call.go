@@ -24,8 +24,8 @@ const (
 	lastPause  = time.Second
 )
 
-// method is one RPC. reads says that it changes nothing, so that it may be sent
-// any number of times.
+// method is one RPC. reads says that it changes nothing, or nothing more the second
+// time, so that it may be sent any number of times.
 type method struct {
 	path  string
 	reads bool
@@ -38,6 +38,7 @@ var (
 	methodDeleteRange       = method{"/etcdserverpb.KV/DeleteRange", false}
 	methodTxn               = method{"/etcdserverpb.KV/Txn", false}
 	methodReadTxn           = method{"/etcdserverpb.KV/Txn", true}
+	methodGuardedTxn        = method{"/etcdserverpb.KV/Txn", true} // one that may be made twice
 	methodCompact           = method{"/etcdserverpb.KV/Compact", false}
 	methodMemberList        = method{"/etcdserverpb.Cluster/MemberList", true}
 	methodMemberAdd         = method{"/etcdserverpb.Cluster/MemberAdd", false}
