@@ -19,6 +19,7 @@ import (
 	"etcd.alt/api/version"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -561,10 +562,9 @@ func (m *Member) openState(ctx context.Context) error {
 			},
 			Room: m.roomForSnapshot,
 		},
-		CacheBytes:  c.CacheBytes,
-		Quota:       c.quota(),
-		MaxLearners: int(c.MaxLearners),
-		Failed:      func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
+		CacheBytes: c.CacheBytes,
+		Machine:    machine.Options{Quota: c.quota(), MaxLearners: int(c.MaxLearners), MinTTL: c.minTTL()},
+		Failed:     func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
 	})
 	if err != nil {
 		return err

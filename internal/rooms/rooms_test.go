@@ -26,9 +26,10 @@ var plan = map[string][]string{
 	"internal/peer":      {},
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/sim":       {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
 	"internal/state":     {"internal/datadir", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal"},
-	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
+	"internal/machine":   {"internal/lease", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/lease":     {"internal/store"},
 	"internal/mvcc":      {"internal/store"},
 	"internal/member":    {"internal/store"},
 	"internal/space":     {},
@@ -57,7 +58,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space"}
 
 type pkg struct {
 	ImportPath string

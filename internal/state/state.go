@@ -19,9 +19,8 @@ type Options struct {
 	Data datadir.Options
 	// CacheBytes is the room for values in memory.
 	CacheBytes int64
-	// Quota and MaxLearners are the machine's.
-	Quota       machine.Quota
-	MaxLearners int
+	// Machine are the machine's.
+	Machine machine.Options
 	// Failed hears of errors that hurt nobody yet: files that could not be deleted.
 	// nil drops them.
 	Failed func(error)
@@ -49,7 +48,7 @@ func Open(o Options) (*State, error) {
 	s := &State{Data: d, options: o}
 	keys, err := mvcc.Load(d.Store(), d.Applied.Revision, o.CacheBytes)
 	if err == nil {
-		s.Machine, err = machine.New(d.Store(), keys, o.Quota, o.MaxLearners)
+		s.Machine, err = machine.New(d.Store(), keys, o.Machine)
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.Log.Close(), d.Close())
