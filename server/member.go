@@ -54,6 +54,7 @@ type Member struct {
 	logger    *zap.Logger
 	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
 	space     *space.Watch
+	leases    *service.Leases
 	state     *state.State
 	replica   *replica.Replica
 	service   *service.Service
@@ -172,7 +173,9 @@ func (m *Member) start(ctx context.Context) error {
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Quota:           c.quota(),
 		Space:           m.space,
-		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote},
+		Leases:          m.leases,
+		RequestTimeout:  requestTimeout + 2*c.ElectionTimeout,
+		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote, Renew: m.peers.renew, TimeToLive: m.peers.timeToLive},
 		StrictReconfig:  c.StrictReconfigCheck,
 		Version:         version.Server,
 		StorageVersion:  version.Storage,
@@ -535,6 +538,8 @@ func (m *Member) plan(path string) space.Plan {
 func (m *Member) openState(ctx context.Context) error {
 	c := m.config
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
+	began := time.Now()
+	m.leases = service.NewLeases(c.ElectionTimeout, func() time.Duration { return time.Since(began) })
 	var err error
 	m.state, err = state.Open(state.Options{
 		Data: datadir.Options{
@@ -564,6 +569,7 @@ func (m *Member) openState(ctx context.Context) error {
 		},
 		CacheBytes: c.CacheBytes,
 		Machine:    machine.Options{Quota: c.quota(), MaxLearners: int(c.MaxLearners), MinTTL: c.minTTL()},
+		Leased:     m.leases.Applied,
 		Failed:     func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
 	})
 	if err != nil {

@@ -60,6 +60,7 @@ type Call struct {
 	inboxEnd error       // what Recv says after the last message
 	recvable *sync.Cond
 	sendable *sync.Cond
+	stopped  bool // by StopRecv
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc

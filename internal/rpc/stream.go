@@ -138,12 +138,16 @@ func (s *Stream) Recv() ([]byte, error) {
 	call := s.call
 	c := call.conn
 	c.mu.Lock()
-	for len(call.inbox) == 0 && call.inboxEnd == nil && !call.answered && !call.closed {
+	for len(call.inbox) == 0 && call.inboxEnd == nil && !call.stopped && !call.answered && !call.closed {
 		call.recvable.Wait()
 	}
 	if call.answered || call.closed {
 		defer c.mu.Unlock()
 		return nil, call.endErrLocked()
+	}
+	if call.stopped {
+		defer c.mu.Unlock()
+		return nil, io.EOF
 	}
 	if len(call.inbox) == 0 {
 		defer c.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/store"
@@ -21,6 +22,9 @@ type Options struct {
 	CacheBytes int64
 	// Machine are the machine's.
 	Machine machine.Options
+	// Leased hears what has become of leases, after it was published and before
+	// anybody is answered. nil for nobody.
+	Leased func([]lease.Change)
 	// Failed hears of errors that hurt nobody yet: files that could not be deleted.
 	// nil drops them.
 	Failed func(error)
@@ -74,6 +78,9 @@ func (s *State) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done
 	e, err := s.Machine.Apply(entries, wanted)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(e.Leases) > 0 && s.options.Leased != nil {
+		s.options.Leased(e.Leases)
 	}
 	for i := range e.Answers {
 		a := &e.Answers[i]
