@@ -170,6 +170,16 @@ func TestALeaseEndsInTime(t *testing.T) {
 	l.grant(3, 100)
 	require.EqualValues(t, 100, stream.renew(3).TTL, "and the stream goes on")
 	require.NoError(t, stream.CloseSend())
+
+	families := scrape(t, "http://"+m.ClientAddresses()[0].String())
+	require.Equal(t, 3.0, value(t, families, "etcd_debugging_lease_granted_total"))
+	require.Equal(t, 2.0, value(t, families, "etcd_debugging_lease_revoked_total"))
+	require.Equal(t, 2.0, value(t, families, "etcd_debugging_server_lease_expired_total"))
+	require.Greater(t, value(t, families, "etcd_debugging_lease_renewed_total"), 5.0)
+	ttls := families["etcd_debugging_lease_ttl_total"].Metric[0].Histogram
+	require.Equal(t, 104.0, ttls.GetSampleSum())
+	require.Equal(t, 2.0, ttls.Bucket[1].GetUpperBound())
+	require.EqualValues(t, 2, ttls.Bucket[1].GetCumulativeCount())
 }
 
 // What a start finds on disk is what there was: the leases, what was left of them,
