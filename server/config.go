@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -223,6 +224,12 @@ const (
 	stateNew      = "new"
 	stateExisting = "existing"
 )
+
+// minTTL is the shortest life of a lease in seconds: half as long again as an
+// election may take, so that one outlives the loss of a leader.
+func (c *Config) minTTL() int64 {
+	return int64(math.Ceil((c.ElectionTimeout + c.ElectionTimeout/2).Seconds()))
+}
 
 // quota is how many bytes of live history are allowed; 0 for any number.
 func (c *Config) quota() machine.Quota {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/peer"
@@ -23,6 +24,8 @@ func (p *peers) handler() http.Handler {
 		Promote:          p.servePromote,
 		HashKV:           p.serveHash,
 		DowngradeEnabled: p.serveDowngrade,
+		RenewLease:       p.serveRenew,
+		LeaseTimeToLive:  p.serveTimeToLive,
 		Versions: func() peer.Versions {
 			return peer.Versions{Server: version.Server, Cluster: clusterVersion(p.m.state.View().Members), Storage: version.Storage}
 		},
@@ -74,6 +77,22 @@ func (p *peers) serveDowngrade(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return s.Downgrading(ctx)
+}
+
+func (p *peers) serveRenew(ctx context.Context, id int64) (int64, error) {
+	s, err := p.m.services(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.RenewHere(ctx, id)
+}
+
+func (p *peers) serveTimeToLive(ctx context.Context, id int64, keys bool) (*etcdserverpb.LeaseTimeToLiveResponse, error) {
+	s, err := p.m.services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.TimeToLiveHere(ctx, id, keys)
 }
 
 // services are the services of a member that has come so far.

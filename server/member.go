@@ -19,6 +19,7 @@ import (
 	"etcd.alt/api/version"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/metrics"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -53,6 +54,7 @@ type Member struct {
 	logger    *zap.Logger
 	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
 	space     *space.Watch
+	leases    *service.Leases
 	state     *state.State
 	replica   *replica.Replica
 	service   *service.Service
@@ -171,7 +173,9 @@ func (m *Member) start(ctx context.Context) error {
 		MaxTxnOps:       int(c.MaxTxnOps),
 		Quota:           c.quota(),
 		Space:           m.space,
-		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote},
+		Leases:          m.leases,
+		RequestTimeout:  requestTimeout + 2*c.ElectionTimeout,
+		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote, Renew: m.peers.renew, TimeToLive: m.peers.timeToLive},
 		StrictReconfig:  c.StrictReconfigCheck,
 		Watch: service.WatchConfig{
 			ProgressInterval: c.WatchProgressInterval,
@@ -262,6 +266,7 @@ func (m *Member) serve() error {
 	m.counts.State(m.service.Gauges)
 	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
+	m.counts.Leases(m.service.LeaseCounts)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -540,6 +545,8 @@ func (m *Member) plan(path string) space.Plan {
 func (m *Member) openState(ctx context.Context) error {
 	c := m.config
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
+	began := time.Now()
+	m.leases = service.NewLeases(c.ElectionTimeout, func() time.Duration { return time.Since(began) })
 	var err error
 	m.state, err = state.Open(state.Options{
 		Data: datadir.Options{
@@ -567,10 +574,10 @@ func (m *Member) openState(ctx context.Context) error {
 			},
 			Room: m.roomForSnapshot,
 		},
-		CacheBytes:  c.CacheBytes,
-		Quota:       c.quota(),
-		MaxLearners: int(c.MaxLearners),
-		Failed:      func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
+		CacheBytes: c.CacheBytes,
+		Machine:    machine.Options{Quota: c.quota(), MaxLearners: int(c.MaxLearners), MinTTL: c.minTTL()},
+		Leased:     m.leases.Applied,
+		Failed:     func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
 	})
 	if err != nil {
 		return err

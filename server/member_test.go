@@ -101,8 +101,6 @@ func TestStatusAndMembers(t *testing.T) {
 		require.Equal(t, []string{"http://localhost:2380"}, list.Members[0].PeerURLs)
 		require.Equal(t, []string{"http://localhost:2379"}, list.Members[0].ClientURLs)
 	}
-	_, err = call[etcdserverpb.LeaseGrantResponse](t, conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{TTL: 10})
-	require.Equal(t, codes.Unimplemented, status.Code(err))
 	_, err = call[etcdserverpb.PutResponse](t, conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Lease: 7})
 	require.Equal(t, codes.NotFound, status.Code(err))
 	require.Equal(t, "etcdserver: requested lease not found", status.Convert(err).Message())

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/member"
@@ -133,6 +134,24 @@ func (p *peers) promote(ctx context.Context, urls []string, id uint64, token str
 		_, err := p.client.Promote(ctx, url, id, token)
 		return err
 	})
+}
+
+// renew asks a member at one of its URLs to renew a lease.
+func (p *peers) renew(ctx context.Context, urls []string, id int64) (ttl int64, err error) {
+	err = p.ask(ctx, urls, func(ctx context.Context, url string) error {
+		ttl, err = p.client.RenewLease(ctx, url, id)
+		return err
+	})
+	return ttl, err
+}
+
+// timeToLive asks a member at one of its URLs what is left of a lease.
+func (p *peers) timeToLive(ctx context.Context, urls []string, id int64, keys bool) (res *etcdserverpb.LeaseTimeToLiveResponse, err error) {
+	err = p.ask(ctx, urls, func(ctx context.Context, url string) error {
+		res, err = p.client.LeaseTimeToLive(ctx, url, id, keys)
+		return err
+	})
+	return res, err
 }
 
 // versionOf asks a member for its version.

@@ -69,7 +69,7 @@ func loadMembers(s *store.Store) (v *member.View, err error) {
 
 // applyChange decides a configuration change.
 func (m *Machine) applyChange(e *raftpb.Entry, wanted func(uint64) bool) (*raftpb.ConfChange, error) {
-	next, c, err := m.members.Change(e.GetData(), m.maxLearners)
+	next, c, err := m.members.Change(e.GetData(), m.options.MaxLearners)
 	if c == nil {
 		return nil, fmt.Errorf("machine: entry %d: %w", e.GetIndex(), err)
 	}

@@ -21,7 +21,7 @@ func TestACompactionIsDoneBeforeLaterOnes(t *testing.T) {
 	defer s.Close()
 	u, err := mvcc.Load(s, 1, 1)
 	require.NoError(t, err)
-	m, err := New(s, u, 0, 1)
+	m, err := New(s, u, Options{MaxLearners: 1})
 	require.NoError(t, err)
 	var index uint64
 	apply := func(r *etcdserverpb.InternalRaftRequest) *Result {

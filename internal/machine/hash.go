@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"hash/crc32"
+
+	"etcd.alt/internal/lease"
 )
 
 // Hash is the hash of all that is replicated, as members that are equal have it:
-// CRC-32C over the keyspace as mvcc.View.Hash has it, the members, the alarms and
-// the cluster's version. It says nothing across implementations. Errors: those of
+// CRC-32C over the keyspace as mvcc.View.Hash has it, the members, the alarms,
+// the cluster's version and the leases. It says nothing across implementations. Errors: those of
 // mvcc.View.Hash.
 func (v *View) Hash() (uint32, error) {
 	keys, err := v.Keys.Hash(0)
@@ -29,5 +31,11 @@ func (v *View) Hash() (uint32, error) {
 		b = binary.BigEndian.AppendUint32(b, uint32(a.Type))
 	}
 	b = append(b, v.Members.Version...)
+	v.Leases.Each(func(l lease.Lease) bool {
+		b = binary.BigEndian.AppendUint64(b, uint64(l.ID))
+		b = binary.BigEndian.AppendUint64(b, uint64(l.TTL))
+		b = binary.BigEndian.AppendUint64(b, uint64(l.Remaining))
+		return true
+	})
 	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), nil
 }

@@ -21,7 +21,9 @@ func onDisk(err error) error {
 // checkPut finds what is wrong with a put before anything is changed.
 func (m *Machine) checkPut(r *etcdserverpb.PutRequest) error {
 	if r.Lease != 0 {
-		return errs.LeaseNotFound // there are no leases yet
+		if _, ok := m.leases.Get(r.Lease); !ok {
+			return errs.LeaseNotFound
+		}
 	}
 	if r.IgnoreValue || r.IgnoreLease {
 		if _, ok := m.keys.Exists(r.Key); !ok {

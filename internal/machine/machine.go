@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/store"
@@ -19,6 +20,7 @@ type View struct {
 	// Applied is the last entry in the view.
 	Applied uint64
 	Keys    *mvcc.View
+	Leases  *lease.View
 	Members *member.View
 }
 
@@ -38,6 +40,8 @@ type Result struct {
 	Txn *TxnResult
 	// Alarms are those that a request of alarms has changed, or has asked for.
 	Alarms []member.Alarm
+	// Granted is the lease that was.
+	Granted lease.Lease
 	// Swept is closed when what a compaction has made garbage is gone from the
 	// store.
 	Swept <-chan struct{}
@@ -48,12 +52,10 @@ type Result struct {
 type Machine struct {
 	store   *store.Store
 	keys    *mvcc.Update
+	leases  *lease.State
 	members *member.View
-	quota   Quota
-	// maxLearners is a setting of the member that reaches what is applied: it must
-	// be the same everywhere, as upstream's is.
-	maxLearners int
-	view        atomic.Pointer[View]
+	options Options
+	view    atomic.Pointer[View]
 
 	durable uint64 // as of the store's flush number flushes
 	flushes uint64
@@ -67,15 +69,25 @@ type Machine struct {
 	tally  Tally
 }
 
+// Options are the settings of a member that a Machine knows.
+type Options struct {
+	// Quota: writes beyond it are answered with errs.NoSpace, and applied all the
+	// same.
+	Quota Quota
+	// MaxLearners and MinTTL reach what is applied, as they do at upstream's
+	// members: they must be the same everywhere. MinTTL is the shortest life of a
+	// lease, in seconds; what is shorter is granted it.
+	MaxLearners int
+	MinTTL      int64
+}
+
 // New builds a Machine over the state in the store, which keys was loaded from.
-// Writes beyond quota are answered with errs.NoSpace; maxLearners must be the
-// same on every member.
-func New(s *store.Store, keys *mvcc.Update, quota Quota, maxLearners int) (*Machine, error) {
+func New(s *store.Store, keys *mvcc.Update, o Options) (*Machine, error) {
 	l, err := Load(s, keys)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{quota: quota, maxLearners: maxLearners}
+	m := &Machine{options: o}
 	m.Replace(l)
 	return m, nil
 }
@@ -84,6 +96,7 @@ func New(s *store.Store, keys *mvcc.Update, quota Quota, maxLearners int) (*Mach
 type Loaded struct {
 	store   *store.Store
 	keys    *mvcc.Update
+	leases  *lease.State
 	members *member.View
 	applied uint64
 }
@@ -94,18 +107,23 @@ func Load(s *store.Store, keys *mvcc.Update) (*Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	leases, err := lease.Load(s)
+	if err != nil {
+		return nil, err
+	}
+	hang(leases, keys)
 	applied, _, err := s.Applied()
 	if err != nil {
 		return nil, err
 	}
-	return &Loaded{s, keys, members, applied.Index}, nil
+	return &Loaded{s, keys, leases, members, applied.Index}, nil
 }
 
 // Replace puts a state in the place of the present one, and publishes it. It is
 // called where Apply is not. Who waits for a sweep of the old state is told that
 // there is nothing left of it.
 func (m *Machine) Replace(l *Loaded) {
-	m.store, m.keys, m.members, m.durable, m.flushes = l.store, l.keys, l.members, 0, 0
+	m.store, m.keys, m.leases, m.members, m.durable, m.flushes = l.store, l.keys, l.leases, l.members, 0, 0
 	for _, sweep := range m.sweeps {
 		close(sweep.done)
 	}
@@ -141,6 +159,8 @@ type Effects struct {
 	// Changes are the versions of keys that were made, in order; their records may be
 	// kept for longer.
 	Changes []mvcc.Change
+	// Leases are what became of leases, in order. They may be kept.
+	Leases []lease.Change
 	// ConfChanges has for each configuration change what raft is to make of it,
 	// and Conf the configuration after them.
 	ConfChanges []*raftpb.ConfChange
@@ -201,12 +221,15 @@ func (m *Machine) commit(index, term uint64, conf *raftpb.ConfState) error {
 	if err := m.batch.Commit(); err != nil {
 		return fmt.Errorf("machine: entry %d: %w", index, err)
 	}
-	m.publish(index)
+	m.effects.Leases = m.publish(index)
 	return nil
 }
 
-func (m *Machine) publish(applied uint64) {
-	m.view.Store(&View{Applied: applied, Keys: m.keys.Publish(), Members: m.members})
+// publish swaps the view, and returns what has become of leases since the last.
+func (m *Machine) publish(applied uint64) []lease.Change {
+	leases, changes := m.leases.Publish()
+	m.view.Store(&View{Applied: applied, Keys: m.keys.Publish(), Leases: leases, Members: m.members})
+	return changes
 }
 
 // applyRequest applies the request in a normal entry. Its error is fatal; what
@@ -232,6 +255,7 @@ func (m *Machine) applyRequest(e *raftpb.Entry, wanted func(uint64) bool) error 
 			return fatal.err
 		}
 	}
+	hang(m.leases, m.keys)
 	m.tally.note(kindOf(r), err)
 	res.Revision = m.keys.End()
 	if mine {
@@ -290,6 +314,14 @@ func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Res
 		return unlessOver(over, m.txn(r.Txn, mine, res))
 	case r.Compaction != nil:
 		return m.compact(r.Compaction, mine, res)
+	case r.LeaseGrant != nil:
+		over := m.over(CostOfGrant)
+		return unlessOver(over, m.grant(r.LeaseGrant, res))
+	case r.LeaseRevoke != nil:
+		return m.revoke(r.LeaseRevoke)
+	case r.LeaseCheckpoint != nil:
+		m.checkpoint(r.LeaseCheckpoint)
+		return nil
 	case r.Alarm != nil:
 		m.alarm(r.Alarm, res)
 		return nil

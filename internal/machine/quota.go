@@ -14,6 +14,9 @@ type Quota int64
 // putOverhead is what a put counts beside its key and value.
 const putOverhead = 256
 
+// CostOfGrant is what a lease counts.
+const CostOfGrant = 64
+
 // CostOfPut is what a put may add.
 func CostOfPut(r *etcdserverpb.PutRequest) int64 {
 	return putOverhead + int64(len(r.Key)) + int64(len(r.Value))
@@ -47,7 +50,7 @@ func (q Quota) Exceeded(inUse, cost int64) bool {
 // all the same, since every member must apply it whatever its own quota is; but
 // unlessOver then has it answered with errs.NoSpace, and whoever hears that raises
 // the alarm.
-func (m *Machine) over(cost int64) bool { return m.quota.Exceeded(m.keys.InUse(), cost) }
+func (m *Machine) over(cost int64) bool { return m.options.Quota.Exceeded(m.keys.InUse(), cost) }
 
 // ErrOverQuota is errs.NoSpace to a client; it says that this member's own quota
 // is exceeded, not that an alarm stands.

@@ -17,6 +17,9 @@ const (
 	Txn
 	Compaction
 	Alarm
+	LeaseGrant
+	LeaseRevoke
+	LeaseCheckpoint
 	// Kinds is how many there are.
 	Kinds
 )
@@ -36,6 +39,12 @@ func kindOf(r *etcdserverpb.InternalRaftRequest) Kind {
 		return Compaction
 	case r.Alarm != nil:
 		return Alarm
+	case r.LeaseGrant != nil:
+		return LeaseGrant
+	case r.LeaseRevoke != nil:
+		return LeaseRevoke
+	case r.LeaseCheckpoint != nil:
+		return LeaseCheckpoint
 	case r.ClusterVersionSet != nil:
 		return ClusterVersionSet
 	case r.DowngradeInfoSet != nil:
@@ -48,7 +57,7 @@ func kindOf(r *etcdserverpb.InternalRaftRequest) Kind {
 
 // String is the name that requests of a kind have in the log.
 func (k Kind) String() string {
-	return [Kinds]string{"ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet", "DowngradeVersionTest", "Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm"}[k]
+	return [Kinds]string{"ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet", "DowngradeVersionTest", "Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm", "LeaseGrant", "LeaseRevoke", "LeaseCheckpoint"}[k]
 }
 
 // Tally is what was done since it was taken last. It is written as entries are

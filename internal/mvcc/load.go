@@ -44,6 +44,12 @@ func (u *Update) readIndex() error {
 	}
 	var garbage []loaded // what push must hear of
 	b := builder{w: u.keyspace.writer}
+	push := func(key string, v *version) {
+		b.push(key, v)
+		if lease := v.lease(); lease != 0 {
+			u.moves = append(u.moves, Move{key, 0, lease})
+		}
+	}
 	var key string
 	var newest *version
 	for l := range merged(lists) {
@@ -52,7 +58,7 @@ func (u *Update) readIndex() error {
 		case newest != nil && l.key == key:
 			v.older.Store(newest)
 		case newest != nil:
-			b.push(key, newest)
+			push(key, newest)
 		}
 		key, newest = l.key, v
 		if !v.live() || v.older.Load() != nil {
@@ -61,7 +67,7 @@ func (u *Update) readIndex() error {
 		u.inUse += recordBytes(key, v)
 	}
 	if newest != nil {
-		b.push(key, newest)
+		push(key, newest)
 	}
 	b.finish()
 	slices.SortFunc(garbage, func(a, b loaded) int { return compareRevisions(a.version, b.version) })

@@ -21,6 +21,20 @@ type Change struct {
 // Key is the key that has changed.
 func (c *Change) Key() string { return c.key }
 
+// Move is a key that goes from one lease to another; 0 is none.
+type Move struct {
+	Key      string // shared, and never changed
+	From, To int64
+}
+
+// Moves are the keys that have come to another lease since the last call, in
+// order; after Load, those on leases at all. The slice holds until the next change.
+func (u *Update) Moves() []Move {
+	moves := u.moves
+	u.moves = u.moves[:0]
+	return moves
+}
+
 // Update is the keyspace in the making. It belongs to the state machine, which
 // applies any number of entries to it, each closed by End, then has Save write
 // the changes to the store, calls Publish once they are committed, and begins
@@ -35,6 +49,7 @@ type Update struct {
 	saved     int64    // compacted as the store has it
 	changes   []Change // since the last Publish, in order
 	published []Change // by the last Publish
+	moves     []Move   // since the last Moves
 	garbage   garbage
 	epochs    epochs
 	entry     []byte // for Save
@@ -144,8 +159,9 @@ func (u *Update) Put(key, val []byte, lease int64) {
 		old = leaf.head(i)
 	}
 	create, count := rev.Main, int64(1)
+	var was int64 // the lease before
 	if old.live() {
-		create, count = old.create, old.count+1
+		create, count, was = old.create, old.count+1, old.lease()
 	}
 	v := newVersion(rev, create, count, lease)
 	b := make([]byte, 0, len(key)+len(val)+maxKeyValueOverhead)
@@ -165,6 +181,9 @@ func (u *Update) Put(key, val []byte, lease int64) {
 	}
 	if !old.live() {
 		u.epochs.add(view(key), v.main, 1)
+	}
+	if lease != was {
+		u.moves = append(u.moves, Move{view(kv[at : at+len(key)]), was, lease})
 	}
 	u.changes = append(u.changes, Change{Revision: v.revision(), Record: kv, key: view(kv[at : at+len(key)]), version: v})
 	u.sub++
@@ -196,6 +215,16 @@ func (u *Update) DeleteRange(key, end []byte, prev bool) (deleted int64, records
 	return int64(len(list)), records, nil
 }
 
+// Delete deletes a key, and says whether it was there.
+func (u *Update) Delete(key string) bool {
+	v := u.keyspace.writer.get(key)
+	if !v.live() {
+		return false
+	}
+	u.delete(key, v)
+	return true
+}
+
 // delete puts a tombstone on a live key.
 func (u *Update) delete(key string, old *version) {
 	w := u.keyspace.writer
@@ -206,6 +235,10 @@ func (u *Update) delete(key string, old *version) {
 	w.add(key, -1)
 	u.epochs.add(key, v.main, -1)
 	record := appendKeyValue(make([]byte, 0, len(key)+8), key, 0, 0, 0, "", 0)
-	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, key: view(record[len(record)-len(key):]), version: v})
+	own := view(record[len(record)-len(key):])
+	if was := old.lease(); was != 0 {
+		u.moves = append(u.moves, Move{own, was, 0})
+	}
+	u.changes = append(u.changes, Change{Revision: v.revision(), Tombstone: true, Record: record, key: own, version: v})
 	u.sub++
 }

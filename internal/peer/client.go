@@ -161,6 +161,11 @@ func (c *Client) DowngradeEnabled(ctx context.Context, url string) (bool, error)
 
 // ask sends a request and reads all of its answer.
 func (c *Client) ask(ctx context.Context, method, url, path string, h http.Header, body []byte) (*answer, error) {
+	return c.askBounded(ctx, method, url, path, h, body, maxAnswer)
+}
+
+// askBounded is ask with an answer of most bytes at most.
+func (c *Client) askBounded(ctx context.Context, method, url, path string, h http.Header, body []byte, most int64) (*answer, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(body)
@@ -186,7 +191,7 @@ func (c *Client) ask(ctx context.Context, method, url, path string, h http.Heade
 	if c.cluster != 0 && a.cluster != 0 && a.cluster != c.cluster {
 		return nil, errs.ClusterIDMismatch
 	}
-	if a.body, err = readBody(resp.Body, maxAnswer); err != nil {
+	if a.body, err = readBody(resp.Body, most); err != nil {
 		return nil, fmt.Errorf("peer: read the answer of %s: %w", path, err)
 	}
 	return a, nil

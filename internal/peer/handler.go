@@ -136,10 +136,13 @@ func (t *Transport) take(l *link, from uint64, m *raftpb.Message) error {
 func readBody(body io.Reader, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("peer: more than %d bytes", limit)
+		err = fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
 	}
 	return b, err
 }
+
+// errTooLong is why a body was not read to its end.
+var errTooLong = errors.New("peer: a body is too long")
 
 // extend gives the rest of the request so much time.
 func (t *Transport) extend(w http.ResponseWriter, d time.Duration) {

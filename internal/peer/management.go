@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
 )
 
 // Member is a member as /members shows it.
@@ -67,6 +68,11 @@ type Management struct {
 	// DowngradeEnabled tells whether a downgrade is under way, after all that was
 	// committed before the call.
 	DowngradeEnabled func(ctx context.Context) (bool, error)
+	// RenewLease gives a lease all of its time again and says how many seconds that
+	// is, and LeaseTimeToLive what is left of it; both if this member leads.
+	// errs.LeaseNotFound and TimeoutWaitAppliedIndex have answers of their own.
+	RenewLease      func(ctx context.Context, id int64) (ttl int64, err error)
+	LeaseTimeToLive func(ctx context.Context, id int64, keys bool) (*etcdserverpb.LeaseTimeToLiveResponse, error)
 	// Versions are the member's and the cluster's.
 	Versions func() Versions
 }
@@ -74,7 +80,8 @@ type Management struct {
 // maxAsk is the longest body of a request to the pages here.
 const maxAsk = 64 << 10
 
-// Handler serves /members, what is below it, /downgrade/enabled and /version.
+// Handler serves /members, what is below it, /leases, /leases/internal,
+// /downgrade/enabled and /version.
 func (m Management) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
@@ -84,6 +91,10 @@ func (m Management) Handler() http.Handler {
 			m.servePromote(w, r, strings.TrimPrefix(p, "/members/promote/"))
 		case p == "/members/hashkv":
 			m.serveHash(w, r)
+		case p == pathLeases:
+			m.serveRenew(w, r)
+		case p == pathLeasesInternal:
+			m.serveTimeToLive(w, r)
 		case p == "/downgrade/enabled":
 			m.serveDowngrade(w, r)
 		case p == "/version":

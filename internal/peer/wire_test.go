@@ -378,7 +378,6 @@ func TestManagementRefusals(t *testing.T) {
 		{"GET", "/members/hashkv", "", strings.Repeat(" ", maxAsk+1), 400, "error reading body\n"},
 		{"POST", "/downgrade/enabled", "", "", 405, "Method Not Allowed\n"},
 		{"POST", "/version", "", "", 405, "Method Not Allowed\n"},
-		{"GET", "/leases", "", "", 404, "404 page not found\n"},
 	} {
 		req, err := http.NewRequest(c.method, url+c.path, strings.NewReader(c.body))
 		require.NoError(t, err)

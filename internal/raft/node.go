@@ -100,6 +100,9 @@ type Status struct {
 	// Applied is the last entry acknowledged by Applied.
 	Applied  uint64
 	IsLeader bool
+	// Established says that it leads and has applied an entry of its own term: all
+	// that its predecessors have committed is applied here.
+	Established bool
 	// Learner says that this member has no vote; Removed that it was a member and
 	// is none any more.
 	Learner, Removed bool
@@ -535,13 +538,15 @@ func (n *Node) Status() Status {
 	if leader != n.id && !isMember(n.conf, leader) {
 		leader = 0 // it was removed, and raft has not missed it yet
 	}
+	leads, term := s.RaftState == raft.StateLeader, s.HardState.GetTerm()
 	return Status{
-		Leader:   leader,
-		Term:     s.HardState.GetTerm(),
-		Commit:   s.HardState.GetCommit(),
-		Applied:  n.applied,
-		IsLeader: s.RaftState == raft.StateLeader,
-		Learner:  n.learner,
-		Removed:  n.removed,
+		Leader:      leader,
+		Term:        term,
+		Commit:      s.HardState.GetCommit(),
+		Applied:     n.applied,
+		IsLeader:    leads,
+		Established: leads && n.appliedTerm == term,
+		Learner:     n.learner,
+		Removed:     n.removed,
 	}
 }

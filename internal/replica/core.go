@@ -191,6 +191,15 @@ func (r *Core) Propose(id uint64, data []byte, c Caller) error {
 	return r.inbox.propose(proposal{id: id, data: data, caller: c}, r.c.RequestTicks)
 }
 
+// ProposeInTerm is Propose for what this member has decided as the leader of a
+// term, and what nobody else must be offered in its name: if it does not lead in
+// that term any more when raft would be given it, it is answered with
+// errs.ProposalDropped and was never logged. Raft itself would send it on to the
+// next leader. The gap is not looked at: this is how state shrinks.
+func (r *Core) ProposeInTerm(term, id uint64, data []byte, c Caller) error {
+	return r.inbox.propose(proposal{id: id, data: data, caller: c, term: term}, r.c.RequestTicks)
+}
+
 // maxGap is how far applying may lag behind committing before requests are
 // refused.
 const maxGap = 5000

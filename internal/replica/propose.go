@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"etcd.alt/api/errs"
 )
 
 // wantsProposals says that there is room: while two batches are on their way to
@@ -26,6 +28,7 @@ func (r *Core) propose() {
 // What nobody takes was never logged: it is held with all that comes after it,
 // and offered again until it has waited too long.
 func (r *Core) offer(proposals []proposal) {
+	proposals = r.dropOutdated(proposals)
 	for len(proposals) > 0 {
 		n := slices.IndexFunc(proposals, func(p proposal) bool { return p.change })
 		var err error
@@ -45,6 +48,25 @@ func (r *Core) offer(proposals []proposal) {
 		}
 		proposals = proposals[n:]
 	}
+}
+
+// dropOutdated takes out, and answers, what this member has decided as the leader
+// of a term that is over. The leader of its own term it is when it is asked here
+// appends what it is offered to its own log, in that term.
+func (r *Core) dropOutdated(proposals []proposal) []proposal {
+	if !slices.ContainsFunc(proposals, func(p proposal) bool { return p.term != 0 }) {
+		return proposals
+	}
+	s := r.c.Node.Status()
+	return slices.DeleteFunc(proposals, func(p proposal) bool {
+		if p.term == 0 || s.IsLeader && s.Term == p.term {
+			return false
+		}
+		if c := r.calls.take(p.id); c != nil {
+			c.Done(nil, errs.ProposalDropped)
+		}
+		return true
+	})
 }
 
 // entries are the entries of proposals. Raft keeps them, so they are not reused.

@@ -50,6 +50,11 @@ func (r *Replica) Propose(id uint64, data []byte, c Caller) error {
 	return r.core.Propose(id, data, c)
 }
 
+// ProposeInTerm is Core.ProposeInTerm.
+func (r *Replica) ProposeInTerm(term, id uint64, data []byte, c Caller) error {
+	return r.core.ProposeInTerm(term, id, data, c)
+}
+
 // ProposeChange is Core.ProposeChange.
 func (r *Replica) ProposeChange(id uint64, data []byte, c Caller) error {
 	return r.core.ProposeChange(id, data, c)

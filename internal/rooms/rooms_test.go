@@ -18,7 +18,7 @@ var plan = map[string][]string{
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
 	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram"},
-	"internal/service":   {"internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
+	"internal/service":   {"internal/lease", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
@@ -26,10 +26,11 @@ var plan = map[string][]string{
 	"internal/peer":      {},
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":       {"internal/datadir", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
-	"internal/state":     {"internal/datadir", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal", "internal/watch"},
-	"internal/machine":   {"internal/mvcc", "internal/member", "internal/store"},
+	"internal/sim":       {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/state":     {"internal/datadir", "internal/lease", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal", "internal/watch"},
+	"internal/machine":   {"internal/lease", "internal/mvcc", "internal/member", "internal/store"},
 	"internal/recipe":    {},
+	"internal/lease":     {"internal/store"},
 	"internal/mvcc":      {"internal/store"},
 	"internal/watch":     {"internal/mvcc", "internal/store"},
 	"internal/member":    {"internal/store"},
@@ -62,7 +63,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space", "internal/watch"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space", "internal/watch"}
 
 type pkg struct {
 	ImportPath string

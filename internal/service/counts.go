@@ -101,6 +101,10 @@ func kindOfField(field int) machine.Kind {
 		return machine.Txn
 	case fieldCompaction:
 		return machine.Compaction
+	case fieldLeaseGrant:
+		return machine.LeaseGrant
+	case fieldLeaseRevoke:
+		return machine.LeaseRevoke
 	}
 	return machine.Alarm
 }

@@ -13,6 +13,8 @@ const (
 	fieldDeleteRange = 5
 	fieldTxn         = 6
 	fieldCompaction  = 7
+	fieldLeaseGrant  = 8
+	fieldLeaseRevoke = 9
 	fieldAlarm       = 10
 	fieldHeader      = 100
 )

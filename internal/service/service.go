@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
@@ -37,6 +38,10 @@ type Config struct {
 	Version, StorageVersion string
 	// Quota bounds the bytes of the records that are not compacted.
 	Quota machine.Quota
+	// Leases is the clock that the state tells of leases.
+	Leases *Leases
+	// RequestTimeout is how long a question to the leader may take.
+	RequestTimeout time.Duration
 	// Space watches the disk.
 	Space *space.Watch
 	// Watch is how watches are served.
@@ -56,6 +61,10 @@ type Peers struct {
 	// Promote asks a member at one of its peer URLs to promote a learner, in the
 	// name of whoever the token is of. Answers of that member are of package errs.
 	Promote func(ctx context.Context, urls []string, id uint64, token string) error
+	// Renew and TimeToLive ask the leader at one of its peer URLs about a lease.
+	// errs.LeaseNotFound is an answer of its own; all else may be tried again.
+	Renew      func(ctx context.Context, urls []string, id int64) (ttl int64, err error)
+	TimeToLive func(ctx context.Context, urls []string, id int64, keys bool) (*etcdserverpb.LeaseTimeToLiveResponse, error)
 }
 
 // Service serves the methods of all services. Close stops its workers.
@@ -71,8 +80,9 @@ type Service struct {
 
 	promotions promotions
 	watches    *watches
+	keepAlives keepAlives
 
-	waits sync.WaitGroup // goroutines that wait for a sweep
+	waits sync.WaitGroup // goroutines that wait for a sweep, and the one that ends leases
 	stop  chan struct{}
 
 	drain   chan struct{} // closed by Drain
@@ -88,6 +98,7 @@ func New(c Config) *Service {
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
 	s.watches = s.startWatches()
+	s.waits.Go(s.routineLeases)
 	return s
 }
 
@@ -118,6 +129,11 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
 		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
 		{Path: "/etcdserverpb.Watch/Watch", Stream: s.watch},
+		{Path: "/etcdserverpb.Lease/LeaseGrant", Inline: s.leaseGrant},
+		{Path: "/etcdserverpb.Lease/LeaseRevoke", Inline: s.leaseRevoke},
+		{Path: "/etcdserverpb.Lease/LeaseKeepAlive", Stream: s.leaseKeepAlive},
+		{Path: "/etcdserverpb.Lease/LeaseTimeToLive", Stream: s.leaseTimeToLive},
+		{Path: "/etcdserverpb.Lease/LeaseLeases", Stream: s.leaseLeases},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Cluster/MemberAdd", Inline: s.memberAdd},
 		{Path: "/etcdserverpb.Cluster/MemberRemove", Inline: s.memberRemove},

@@ -12,6 +12,7 @@ import (
 
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
@@ -164,7 +165,7 @@ func (l *loaded) start(fs *disk.FS, how string) {
 			WAL: wal.Options{SegmentBytes: 64 << 10, Salt: 1}, Begin: func() (datadir.Beginning, error) {
 				return datadir.Beginning{}, errors.New("the member has lost its data")
 			}},
-		CacheBytes: 1 << 20, MaxLearners: 1,
+		CacheBytes: 1 << 20, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
 	})
 	require.NoError(l.t, err, how)
 	d := m.Data

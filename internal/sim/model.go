@@ -24,11 +24,20 @@ type Model struct {
 	// Before is the compacted revision before the last compaction.
 	Before int64
 	// Alarms are those that are raised, by member and type.
-	Alarms  map[[2]uint64]bool
+	Alarms map[[2]uint64]bool
+	// Leases are those that are granted.
+	Leases  map[int64]Lease
 	keys    map[string][]version
 	entries []entry           // what stood where, from index 1 on
 	byID    map[uint64]uint64 // the index of each request
 }
+
+// Lease is the time that was granted, and what was left of it when that was
+// written down, 0 for all.
+type Lease struct{ TTL, Remaining int64 }
+
+// shortestTTL is the least that is granted in a simulation.
+const shortestTTL = 2
 
 // entry is what stood at an index, and what became of it.
 type entry struct {
@@ -54,7 +63,7 @@ type version struct {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
+	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, Leases: map[int64]Lease{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -133,6 +142,28 @@ func (m *Model) request(data []byte) error {
 		if c := r.Compaction.Revision; c > m.Compacted && c <= m.Revision {
 			m.Before, m.Compacted = m.Compacted, c
 		}
+	case r.LeaseGrant != nil:
+		g := r.LeaseGrant
+		if _, there := m.Leases[g.ID]; !there && g.ID != 0 && g.TTL <= 9e9 {
+			m.Leases[g.ID] = Lease{TTL: max(g.TTL, shortestTTL)}
+		}
+	case r.LeaseRevoke != nil:
+		if _, there := m.Leases[r.LeaseRevoke.ID]; there {
+			for _, k := range m.On(r.LeaseRevoke.ID) {
+				t.append(&mvccpb.KeyValue{Key: []byte(k), ModRevision: m.Revision + 1})
+			}
+			delete(m.Leases, r.LeaseRevoke.ID)
+		}
+	case r.LeaseCheckpoint != nil:
+		for _, c := range r.LeaseCheckpoint.Checkpoints {
+			l, there := m.Leases[c.ID]
+			if l.Remaining = c.Remaining_TTL; l.Remaining < 0 || l.Remaining >= l.TTL {
+				l.Remaining = 0
+			}
+			if there {
+				m.Leases[c.ID] = l
+			}
+		}
 	case r.Txn != nil:
 		path := t.choose(r.Txn)
 		if !t.fails(path, map[string]bool{}) {
@@ -147,8 +178,11 @@ func (m *Model) request(data []byte) error {
 
 // forbids says whether an alarm stands against a request.
 func (m *Model) forbids(r *etcdserverpb.InternalRaftRequest) bool {
+	if r.LeaseCheckpoint != nil {
+		return false
+	}
 	for a := range m.Alarms {
-		if etcdserverpb.AlarmType(a[1]) == etcdserverpb.AlarmType_CORRUPT || r.Put != nil || r.Txn != nil && putsAnything(r.Txn) {
+		if etcdserverpb.AlarmType(a[1]) == etcdserverpb.AlarmType_CORRUPT || r.Put != nil || r.LeaseGrant != nil || r.Txn != nil && putsAnything(r.Txn) {
 			return true
 		}
 	}
@@ -162,6 +196,17 @@ func putsAnything(t *etcdserverpb.TxnRequest) bool {
 		}
 	}
 	return false
+}
+
+// On lists the live keys that were last put with a lease, in order.
+func (m *Model) On(lease int64) (on []string) {
+	for key, vs := range m.keys {
+		if last := vs[len(vs)-1]; last.Version > 0 && last.Lease == lease {
+			on = append(on, key)
+		}
+	}
+	sort.Strings(on)
+	return on
 }
 
 // txn is the changes of one entry.
@@ -184,11 +229,14 @@ func (t *txn) put(r *etcdserverpb.PutRequest) {
 		return
 	}
 	main := t.m.Revision + 1
-	kv := &mvccpb.KeyValue{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), CreateRevision: main, ModRevision: main, Version: 1}
+	kv := &mvccpb.KeyValue{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), CreateRevision: main, ModRevision: main, Version: 1, Lease: r.Lease}
 	if old != nil {
 		kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
 		if r.IgnoreValue {
 			kv.Value = old.Value
+		}
+		if r.IgnoreLease {
+			kv.Lease = old.Lease
 		}
 	}
 	t.append(kv)
@@ -200,7 +248,8 @@ func (t *txn) append(kv *mvccpb.KeyValue) {
 }
 
 func (t *txn) putFails(r *etcdserverpb.PutRequest) bool {
-	return r.Lease != 0 || ((r.IgnoreValue || r.IgnoreLease) && t.latest(string(r.Key)) == nil)
+	_, there := t.m.Leases[r.Lease]
+	return r.Lease != 0 && !there || ((r.IgnoreValue || r.IgnoreLease) && t.latest(string(r.Key)) == nil)
 }
 
 // live lists the keys of a range that exist, in order.

@@ -12,6 +12,7 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -35,7 +36,7 @@ func newRig(t *testing.T, so store.Options, wo wal.Options) *rig {
 	fs := disk.New()
 	m, err := state.Open(state.Options{
 		Data:       datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: so, WAL: wo, Begin: datadir.NewCluster(7, []member.Member{self})},
-		CacheBytes: 1 << 10, MaxLearners: 1,
+		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
 	})
 	require.NoError(t, err)
 	d := m.Data

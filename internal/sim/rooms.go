@@ -52,7 +52,7 @@ func (o opening) open() (*rooms, error) {
 			Begin:      o.begin,
 			Background: func(do func()) { do() },
 		},
-		CacheBytes: 1 << 10, MaxLearners: 1,
+		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)

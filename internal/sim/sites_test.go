@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
@@ -71,7 +72,7 @@ func newSites(t *testing.T, n int, learner bool) *sites {
 		m, err := state.Open(state.Options{
 			Data: datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: store.Options{DisableAutomaticCompactions: true},
 				WAL: wal.Options{SegmentBytes: 1 << 20, Salt: 1}, Begin: datadir.NewCluster(id, members)},
-			CacheBytes: 1 << 10, MaxLearners: n,
+			CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: n, MinTTL: 2},
 		})
 		require.NoError(t, err)
 		d := m.Data

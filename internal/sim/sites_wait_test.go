@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
@@ -65,7 +66,7 @@ func TestNobodyIsServedBeforeWhatWasCommittedIsApplied(t *testing.T) {
 	m, err := state.Open(state.Options{
 		Data: datadir.Options{FS: fs, Path: "data", Log: "data/log", Store: store.Options{DisableAutomaticCompactions: true},
 			WAL: wal.Options{SegmentBytes: 1 << 20, Salt: 1}},
-		CacheBytes: 1 << 10, MaxLearners: 1,
+		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
 	})
 	require.NoError(t, err)
 	d := m.Data

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 )
@@ -31,6 +33,9 @@ func verify(view *machine.View, m *Model) error {
 	if !maps.Equal(raised, m.Alarms) {
 		return fmt.Errorf("the alarms are %v, and must be %v", raised, m.Alarms)
 	}
+	if err := verifyLeases(view.Leases, m); err != nil {
+		return err
+	}
 	if c := m.Compacted; c > 1 {
 		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
 			return fmt.Errorf("a read below the compaction at %d: %v", c, err)
@@ -45,6 +50,23 @@ func verify(view *machine.View, m *Model) error {
 		}
 	}
 	return verifyAt(view.Keys, m, m.Revision)
+}
+
+// verifyLeases holds the member's leases, and the keys on them, against the
+// model's.
+func verifyLeases(view *lease.View, m *Model) (err error) {
+	if view.Len() != len(m.Leases) {
+		return fmt.Errorf("the member has %d leases, the model %d", view.Len(), len(m.Leases))
+	}
+	view.Each(func(l lease.Lease) bool {
+		if want, there := m.Leases[l.ID]; !there || want != (Lease{l.TTL, l.Remaining}) {
+			err = fmt.Errorf("the member has the lease %+v, the model %+v", l, want)
+		} else if got, want := view.Keys(l.ID), m.On(l.ID); !slices.Equal(got, want) {
+			err = fmt.Errorf("the keys %q are on the lease %x, and %q must be", got, l.ID, want)
+		}
+		return err == nil
+	})
+	return err
 }
 
 // verifyHash holds the member's hash at a revision against the model's.

@@ -30,12 +30,16 @@ func (w workload) span() (key, end []byte) {
 
 func (w workload) put() *etcdserverpb.PutRequest {
 	r := &etcdserverpb.PutRequest{Key: w.key(), PrevKv: w.rng.IntN(4) == 0}
+	switch w.rng.IntN(6) {
+	case 0:
+		r.IgnoreLease = true
+	case 1, 2:
+		r.Lease = w.lease()
+	}
 	switch w.rng.IntN(12) {
 	case 0:
 		r.IgnoreValue = true
-	case 1:
-		r.Lease = 7 // there is none
-	case 2: // an empty value
+	case 1: // an empty value
 	default:
 		r.Value = make([]byte, w.rng.IntN(300))
 		for i := range r.Value {
@@ -43,6 +47,27 @@ func (w workload) put() *etcdserverpb.PutRequest {
 		}
 	}
 	return r
+}
+
+// lease draws the id of a lease, which is there or not.
+func (w workload) lease() int64 { return int64(w.rng.IntN(6)) - 1 }
+
+// leases draws a request about leases.
+func (w workload) leases(r *etcdserverpb.InternalRaftRequest) {
+	switch n := w.rng.IntN(10); {
+	case n < 5:
+		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: w.lease(), TTL: w.rng.Int64N(100) - 1}
+		if w.rng.IntN(10) == 0 {
+			r.LeaseGrant.TTL = 9e9 + w.rng.Int64N(2)
+		}
+	case n < 8:
+		r.LeaseRevoke = &etcdserverpb.LeaseRevokeRequest{ID: w.lease()}
+	default:
+		r.LeaseCheckpoint = &etcdserverpb.LeaseCheckpointRequest{}
+		for range w.rng.IntN(4) {
+			r.LeaseCheckpoint.Checkpoints = append(r.LeaseCheckpoint.Checkpoints, &etcdserverpb.LeaseCheckpoint{ID: w.lease(), Remaining_TTL: w.rng.Int64N(120) - 10})
+		}
+	}
 }
 
 func (w workload) delete() *etcdserverpb.DeleteRangeRequest {
@@ -66,7 +91,7 @@ func (w workload) compare() *etcdserverpb.Compare {
 	case etcdserverpb.Compare_MOD:
 		c.TargetUnion = &etcdserverpb.Compare_ModRevision{ModRevision: n * 3}
 	case etcdserverpb.Compare_LEASE:
-		c.TargetUnion = &etcdserverpb.Compare_Lease{Lease: n % 2}
+		c.TargetUnion = &etcdserverpb.Compare_Lease{Lease: n % 4}
 	case etcdserverpb.Compare_VALUE:
 		c.TargetUnion = &etcdserverpb.Compare_Value{Value: []byte{byte(w.rng.Uint32())}}
 	}
@@ -113,6 +138,8 @@ func (w workload) request(id uint64, revision int64) ([]byte, error) {
 			MemberID: uint64(w.rng.IntN(2)),
 			Alarm:    etcdserverpb.AlarmType(w.rng.IntN(3)),
 		}
+	case n < 16:
+		w.leases(r)
 	case n < 60:
 		r.Put = w.put()
 	case n < 80:

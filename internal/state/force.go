@@ -23,7 +23,7 @@ func (s *State) ForceNewCluster() (gone []member.Member, err error) {
 	members := s.View().Members
 	for _, e := range kept[s.Data.Applied.Index-r.Prev.Index:] {
 		if e.GetType() == raftpb.EntryConfChange {
-			if members, _, err = members.Change(e.GetData(), s.options.MaxLearners); members == nil {
+			if members, _, err = members.Change(e.GetData(), s.options.Machine.MaxLearners); members == nil {
 				return nil, fmt.Errorf("entry %d: %w", e.GetIndex(), err)
 			}
 		}

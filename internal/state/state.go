@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/store"
@@ -20,9 +21,11 @@ type Options struct {
 	Data datadir.Options
 	// CacheBytes is the room for values in memory.
 	CacheBytes int64
-	// Quota and MaxLearners are the machine's.
-	Quota       machine.Quota
-	MaxLearners int
+	// Machine are the machine's.
+	Machine machine.Options
+	// Leased hears what has become of leases, after it was published and before
+	// anybody is answered. nil for nobody.
+	Leased func([]lease.Change)
 	// Failed hears of errors that hurt nobody yet: files that could not be deleted.
 	// nil drops them.
 	Failed func(error)
@@ -52,7 +55,7 @@ func Open(o Options) (*State, error) {
 	s := &State{Data: d, options: o}
 	keys, err := mvcc.Load(d.Store(), d.Applied.Revision, o.CacheBytes)
 	if err == nil {
-		s.Machine, err = machine.New(d.Store(), keys, o.Quota, o.MaxLearners)
+		s.Machine, err = machine.New(d.Store(), keys, o.Machine)
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.Log.Close(), d.Close())
@@ -81,6 +84,9 @@ func (s *State) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done
 		return nil, nil, err
 	}
 	s.Watch.Take(e.Changes)
+	if len(e.Leases) > 0 && s.options.Leased != nil {
+		s.options.Leased(e.Leases)
+	}
 	for i := range e.Answers {
 		a := &e.Answers[i]
 		if a.Err != nil {

@@ -1,0 +1,232 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
+)
+
+const (
+	// appliedPatience is how long a question about leases waits for what was
+	// committed before to be applied.
+	appliedPatience = time.Second
+	// askAgain is the pause after a leader has not answered.
+	askAgain = 50 * time.Millisecond
+)
+
+// Renew gives a lease all of its time again, here if this member leads, else at
+// the leader, and says how many seconds that is. Errors: errs.LeaseNotFound, also
+// for one that has ended; errs.NoLeader, Timeout, Canceled, Stopped,
+// TimeoutWaitAppliedIndex.
+func (s *Service) Renew(ctx context.Context, id int64) (ttl int64, err error) {
+	if ttl, err = s.RenewHere(ctx, id); !errors.Is(err, errs.NotPrimaryLessor) {
+		return ttl, err
+	}
+	err = s.atLeader(ctx, func(ctx context.Context) error {
+		ttl, err = s.RenewHere(ctx, id)
+		return err
+	}, func(ctx context.Context, urls []string) error {
+		ttl, err = s.c.Peers.Renew(ctx, urls, id)
+		return err
+	})
+	return ttl, err
+}
+
+// RenewHere is Renew if this member leads; errs.NotPrimaryLessor if it does not.
+func (s *Service) RenewHere(ctx context.Context, id int64) (int64, error) {
+	l, waited := s.c.Leases, false
+	for {
+		l.mu.Lock()
+		k := s.keeperLocked()
+		if k == nil {
+			l.mu.Unlock()
+			return 0, errs.NotPrimaryLessor
+		}
+		ttl, came, mark := k.Renew(id, l.now())
+		var gone <-chan struct{}
+		var cleared waiter
+		var err error
+		switch came {
+		case lease.Ended:
+			gone = l.goneLocked(id)
+		case lease.Short:
+			cleared = make(waiter, 1)
+			err = s.checkpointLocked(k.Term(), []lease.Lease{{ID: id}}, cleared)
+		}
+		l.mu.Unlock()
+		switch {
+		case err != nil:
+			return 0, err
+		case came == lease.Renewed:
+			l.renewed.Add(1)
+			return ttl, nil
+		case came == lease.Unknown && waited:
+			return 0, errs.LeaseNotFound
+		case came == lease.Unknown: // it may have been granted at another member just now
+			if err := s.waitApplied(ctx); err != nil {
+				return 0, err
+			}
+			waited = true
+		case came == lease.Ended:
+			if err := s.waitFor(ctx, gone); err != nil {
+				return 0, err
+			}
+			waited = true
+		default:
+			s.Kick()
+			ok, err := s.waitCleared(ctx, id, mark, cleared)
+			if err != nil {
+				return 0, err
+			}
+			if ok {
+				l.renewed.Add(1)
+				return ttl, nil
+			}
+		}
+	}
+}
+
+// waitCleared waits until the log says of a lease that all of its time is left,
+// and says whether it does. It may not, and then it is to be renewed again.
+func (s *Service) waitCleared(ctx context.Context, id int64, mark uint32, cleared waiter) (bool, error) {
+	select {
+	case err := <-cleared:
+		if errors.Is(err, errs.ProposalDropped) {
+			return false, nil // another leads
+		}
+		if err != nil {
+			return false, err
+		}
+		l := s.c.Leases
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.mu.keeper.Cleared(id, mark), nil
+	case <-ctx.Done():
+		return false, ended(ctx)
+	}
+}
+
+// waitFor waits for something that this member does.
+func (s *Service) waitFor(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-s.stop:
+		return errs.Stopped
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// ended is why a context that is over is.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errs.Timeout
+	}
+	return errs.Canceled
+}
+
+// waitApplied waits until the published state has everything that was acknowledged
+// before, but not for long.
+func (s *Service) waitApplied(ctx context.Context) error {
+	if s.c.Replica.Alone() {
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, appliedPatience)
+	defer cancel()
+	err := s.waitBarrier(short)
+	switch {
+	case ctx.Err() != nil:
+		return ended(ctx)
+	case errors.Is(err, context.DeadlineExceeded):
+		return errs.TimeoutWaitAppliedIndex
+	}
+	return err
+}
+
+// timeToLive is what is left of a lease, here if this member leads, else at the
+// leader. Errors are those of Renew. The header is left out.
+func (s *Service) timeToLive(ctx context.Context, r *etcdserverpb.LeaseTimeToLiveRequest) (res *etcdserverpb.LeaseTimeToLiveResponse, err error) {
+	if res, err = s.TimeToLiveHere(ctx, r.ID, r.Keys); !errors.Is(err, errs.NotPrimaryLessor) {
+		return res, err
+	}
+	err = s.atLeader(ctx, func(ctx context.Context) error {
+		res, err = s.TimeToLiveHere(ctx, r.ID, r.Keys)
+		return err
+	}, func(ctx context.Context, urls []string) error {
+		res, err = s.c.Peers.TimeToLive(ctx, urls, r.ID, r.Keys)
+		return err
+	})
+	return res, err
+}
+
+// TimeToLiveHere says what is left of a lease, and which keys are on it if that is
+// wanted, if this member leads; errs.NotPrimaryLessor if it does not. Other errors
+// are those of Renew. The header is left out.
+func (s *Service) TimeToLiveHere(ctx context.Context, id int64, keys bool) (*etcdserverpb.LeaseTimeToLiveResponse, error) {
+	if !s.c.Replica.Status().IsLeader {
+		return nil, errs.NotPrimaryLessor
+	}
+	if err := s.waitApplied(ctx); err != nil {
+		return nil, err
+	}
+	view := s.c.Machine.View().Leases
+	l := s.c.Leases
+	l.mu.Lock()
+	k := s.keeperLocked()
+	var left time.Duration
+	if k != nil {
+		left, _ = k.Left(id, l.now())
+	}
+	l.mu.Unlock()
+	one, ok := view.Get(id)
+	switch {
+	case k == nil:
+		return nil, errs.NotPrimaryLessor
+	case !ok:
+		return nil, errs.LeaseNotFound
+	}
+	res := &etcdserverpb.LeaseTimeToLiveResponse{ID: id, TTL: int64(left / time.Second), GrantedTTL: one.TTL}
+	if keys {
+		view.EachKey(id, func(key string) bool {
+			res.Keys = append(res.Keys, []byte(key))
+			return true
+		})
+	}
+	return res, nil
+}
+
+// atLeader asks here while this member leads, and the leader at its peer URLs while
+// another does, until there is an answer: none, or that there is no such lease.
+func (s *Service) atLeader(ctx context.Context, here func(context.Context) error, there func(context.Context, []string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.c.RequestTimeout)
+	defer cancel()
+	for {
+		raft := s.c.Replica.Status()
+		leader, known := s.c.Machine.View().Members.Get(raft.Leader)
+		err := error(errs.NoLeader)
+		switch {
+		case raft.IsLeader:
+			err = here(ctx)
+		case known && len(leader.PeerURLs) > 0:
+			err = there(ctx, leader.PeerURLs)
+		}
+		if err == nil || errors.Is(err, errs.LeaseNotFound) {
+			return err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-s.stop:
+			return errs.Stopped
+		case <-ctx.Done():
+			if errors.Is(err, errs.NoLeader) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return errs.NoLeader
+			}
+			return ended(ctx)
+		}
+	}
+}

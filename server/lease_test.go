@@ -1,0 +1,231 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// leases are what a client does with them, on one connection.
+type leases struct {
+	t    *testing.T
+	conn *grpc.ClientConn
+}
+
+func leasesAt(t *testing.T, m *Member) leases { return leases{t, dial(t, m)} }
+
+func (l leases) grant(id, ttl int64) *etcdserverpb.LeaseGrantResponse {
+	l.t.Helper()
+	res, err := call[etcdserverpb.LeaseGrantResponse](l.t, l.conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{ID: id, TTL: ttl})
+	require.NoError(l.t, err)
+	return res
+}
+
+func (l leases) put(key string, lease int64) error {
+	_, err := call[etcdserverpb.PutResponse](l.t, l.conn, "KV/Put", &etcdserverpb.PutRequest{Key: []byte(key), Value: []byte("v"), Lease: lease})
+	return err
+}
+
+func (l leases) revoke(id int64) (*etcdserverpb.LeaseRevokeResponse, error) {
+	return call[etcdserverpb.LeaseRevokeResponse](l.t, l.conn, "Lease/LeaseRevoke", &etcdserverpb.LeaseRevokeRequest{ID: id})
+}
+
+func (l leases) left(id int64) *etcdserverpb.LeaseTimeToLiveResponse {
+	l.t.Helper()
+	res, err := call[etcdserverpb.LeaseTimeToLiveResponse](l.t, l.conn, "Lease/LeaseTimeToLive", &etcdserverpb.LeaseTimeToLiveRequest{ID: id, Keys: true})
+	require.NoError(l.t, err)
+	return res
+}
+
+func (l leases) list() (ids []int64) {
+	l.t.Helper()
+	res, err := call[etcdserverpb.LeaseLeasesResponse](l.t, l.conn, "Lease/LeaseLeases", &etcdserverpb.LeaseLeasesRequest{})
+	require.NoError(l.t, err)
+	require.NotZero(l.t, res.Header.Revision)
+	for _, one := range res.Leases {
+		ids = append(ids, one.ID)
+	}
+	return ids
+}
+
+func (l leases) keys(prefix string) int64 {
+	l.t.Helper()
+	res, err := call[etcdserverpb.RangeResponse](l.t, l.conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte(prefix), RangeEnd: []byte(prefix + "\xff"), CountOnly: true})
+	require.NoError(l.t, err)
+	return res.Count
+}
+
+// renewing is a stream of renewals.
+type renewing struct {
+	t *testing.T
+	grpc.ClientStream
+}
+
+func (l leases) renewing(ctx context.Context) renewing {
+	l.t.Helper()
+	s, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/etcdserverpb.Lease/LeaseKeepAlive")
+	require.NoError(l.t, err)
+	return renewing{l.t, s}
+}
+
+func (r renewing) renew(id int64) *etcdserverpb.LeaseKeepAliveResponse {
+	r.t.Helper()
+	require.NoError(r.t, r.SendMsg(&etcdserverpb.LeaseKeepAliveRequest{ID: id}))
+	res := &etcdserverpb.LeaseKeepAliveResponse{}
+	require.NoError(r.t, r.RecvMsg(res))
+	require.Equal(r.t, id, res.ID)
+	return res
+}
+
+// A lease from its grant to its end, as a client sees it.
+func TestLeases(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	l := leasesAt(t, m)
+	granted := l.grant(0, 100)
+	require.Positive(t, granted.ID)
+	require.EqualValues(t, 100, granted.TTL)
+	require.EqualValues(t, 1, granted.Header.Revision, "a grant is no revision")
+	require.NotZero(t, granted.Header.ClusterId)
+	require.EqualValues(t, m.state.Data.Identity.MemberID&0x7fff, granted.ID>>48)
+	require.NotEqual(t, granted.ID, l.grant(0, 100).ID)
+	require.EqualValues(t, 2, l.grant(7, 1).TTL, "the shortest life")
+	require.EqualValues(t, 9_000_000_000, l.grant(-5, 9_000_000_000).TTL)
+	for _, refused := range []struct {
+		id, ttl int64
+		code    codes.Code
+		text    string
+	}{
+		{7, 10, codes.FailedPrecondition, "etcdserver: lease already exists"},
+		{8, 9_000_000_001, codes.OutOfRange, "etcdserver: too large lease TTL"},
+	} {
+		_, err := call[etcdserverpb.LeaseGrantResponse](t, l.conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{ID: refused.id, TTL: refused.ttl})
+		require.Equal(t, refused.code, status.Code(err))
+		require.Equal(t, refused.text, status.Convert(err).Message())
+	}
+
+	require.Equal(t, codes.NotFound, status.Code(l.put("a", 99)))
+	for _, key := range []string{"b", "a", "c"} {
+		require.NoError(t, l.put(key, granted.ID))
+	}
+	require.NoError(t, l.put("c", 0), "a put without a lease takes the key off it")
+	left := l.left(granted.ID)
+	require.Equal(t, [][]byte{[]byte("a"), []byte("b")}, left.Keys)
+	require.EqualValues(t, 100, left.GrantedTTL)
+	require.InDelta(t, 99, left.TTL, 1)
+	require.EqualValues(t, 5, left.Header.Revision)
+	require.EqualValues(t, -1, l.left(99).TTL)
+	require.Zero(t, l.left(99).GrantedTTL)
+	require.Equal(t, []int64{-5}, l.list()[3:], "the last to end")
+
+	revoked, err := l.revoke(granted.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, revoked.Header.Revision, "all keys go in one revision")
+	require.Zero(t, l.keys("a"))
+	require.EqualValues(t, 1, l.keys("c"))
+	require.EqualValues(t, -1, l.left(granted.ID).TTL)
+	for _, unknown := range []int64{granted.ID, 0} {
+		_, err = l.revoke(unknown)
+		require.Equal(t, codes.NotFound, status.Code(err))
+		require.Equal(t, "etcdserver: requested lease not found", status.Convert(err).Message())
+	}
+	revoked, err = l.revoke(-5)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, revoked.Header.Revision, "without keys there is no revision")
+}
+
+// A lease lives while it is renewed, and ends in time when it is not.
+func TestALeaseEndsInTime(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	l := leasesAt(t, m)
+	l.grant(1, 2)
+	l.grant(2, 2)
+	require.NoError(t, l.put("once", 1))
+	require.NoError(t, l.put("again", 2))
+	began := time.Now()
+	stream := l.renewing(t.Context())
+	for time.Since(began) < 1500*time.Millisecond {
+		res := stream.renew(2)
+		require.EqualValues(t, 2, res.TTL)
+		require.EqualValues(t, 3, res.Header.Revision)
+		time.Sleep(100 * time.Millisecond)
+	}
+	last := time.Now()
+	require.Eventually(t, func() bool { return l.keys("once") == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), 1900*time.Millisecond)
+	require.Less(t, time.Since(began), 3*time.Second)
+	require.EqualValues(t, 1, l.keys("again"))
+	require.Eventually(t, func() bool { return l.keys("again") == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(last), 1900*time.Millisecond)
+	require.Zero(t, stream.renew(2).TTL, "what is not there has no time left")
+	l.grant(3, 100)
+	require.EqualValues(t, 100, stream.renew(3).TTL, "and the stream goes on")
+	require.NoError(t, stream.CloseSend())
+
+	families := scrape(t, "http://"+m.ClientAddresses()[0].String())
+	require.Equal(t, 3.0, value(t, families, "etcd_debugging_lease_granted_total"))
+	require.Equal(t, 2.0, value(t, families, "etcd_debugging_lease_revoked_total"))
+	require.Equal(t, 2.0, value(t, families, "etcd_debugging_server_lease_expired_total"))
+	require.Greater(t, value(t, families, "etcd_debugging_lease_renewed_total"), 5.0)
+	ttls := families["etcd_debugging_lease_ttl_total"].Metric[0].Histogram
+	require.Equal(t, 104.0, ttls.GetSampleSum())
+	require.Equal(t, 2.0, ttls.Bucket[1].GetUpperBound())
+	require.EqualValues(t, 2, ttls.Bucket[1].GetCumulativeCount())
+}
+
+// What a start finds on disk is what there was: the leases, what was left of them,
+// and their keys.
+func TestLeasesComeBack(t *testing.T) {
+	c := testConfig(t)
+	m := start(t, c)
+	l := leasesAt(t, m)
+	l.grant(1, 1000)
+	l.grant(2, 20)
+	for i := range 5 {
+		require.NoError(t, l.put(fmt.Sprintf("k%d", i), int64(i%2)+1))
+	}
+	require.NoError(t, l.put("k0", 2))
+	began := time.Now()
+	require.Eventually(t, func() bool { // it is written down after two seconds
+		one, _ := m.state.View().Leases.Get(2)
+		return one.Remaining > 0
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, m.Close())
+
+	m = start(t, c)
+	defer m.Close()
+	l = leasesAt(t, m)
+	require.Equal(t, []int64{2, 1}, l.list())
+	first, second := l.left(1), l.left(2)
+	require.Equal(t, "[k2 k4]", fmt.Sprintf("%s", first.Keys))
+	require.Equal(t, "[k0 k1 k3]", fmt.Sprintf("%s", second.Keys))
+	require.InDelta(t, 20-time.Since(began).Seconds(), second.TTL, 3)
+	require.EqualValues(t, 20, second.GrantedTTL)
+
+	// Once it is renewed, the log says so before the client is told.
+	require.EqualValues(t, 20, l.renewing(t.Context()).renew(2).TTL)
+	one, _ := m.state.View().Leases.Get(2)
+	require.Zero(t, one.Remaining)
+}
+
+// A stream of renewals ends when the member stops, and does not hold it up.
+func TestAStopEndsRenewals(t *testing.T) {
+	m := start(t, testConfig(t))
+	l := leasesAt(t, m)
+	l.grant(1, 100)
+	stream := l.renewing(t.Context())
+	stream.renew(1)
+	began := time.Now()
+	require.NoError(t, m.Close())
+	require.Less(t, time.Since(began), 3*time.Second)
+	require.Equal(t, codes.Unavailable, status.Code(stream.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})))
+}
