@@ -18,7 +18,7 @@ var plan = map[string][]string{
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
 	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram"},
-	"internal/service":   {"internal/lease", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
+	"internal/service":   {"internal/lease", "internal/recipe", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},

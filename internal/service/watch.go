@@ -236,8 +236,10 @@ func (ws *watchStream) create(r *etcdserverpb.WatchCreateRequest) {
 func (ws *watchStream) refusal(*etcdserverpb.WatchCreateRequest) string { return "" }
 
 // Header is watch.Sink's.
-func (ws *watchStream) Header() watch.Header {
-	return watch.Header{Cluster: ws.s.c.ClusterID, Member: ws.s.c.MemberID, Term: ws.s.c.Replica.Status().Term}
+func (ws *watchStream) Header() watch.Header { return ws.s.watchHeader() }
+
+func (s *Service) watchHeader() watch.Header {
+	return watch.Header{Cluster: s.c.ClusterID, Member: s.c.MemberID, Term: s.c.Replica.Status().Term}
 }
 
 // Offer is watch.Sink's.
