@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
 )
 
 // leases are what a client does with them, on one connection.
@@ -316,4 +319,61 @@ func TestRenewalsWithoutALeader(t *testing.T) {
 	err = patient.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.Equal(t, "etcdserver: no leader", status.Convert(err).Message())
+}
+
+// Many leases on one stream, as the official client has them: what has come by then
+// is renewed at once, also where the log has to hear of it first, and the answers
+// come in order.
+func TestManyRenewalsOnAStream(t *testing.T) {
+	members := startAll(t, clusterOf(t, 3))
+	at := leaderOf(t, members)
+	l := leasesAt(t, members[at])
+	const n = 2000
+	requests := make(chan int64)
+	var clients sync.WaitGroup
+	for range 50 {
+		clients.Go(func() {
+			for id := range requests {
+				_, err := call[etcdserverpb.LeaseGrantResponse](t, l.conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{ID: id, TTL: 10})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for id := range int64(n) {
+		requests <- id + 1
+	}
+	close(requests)
+	clients.Wait()
+	written := func() (n int) {
+		members[at].state.View().Leases.Each(func(l lease.Lease) bool {
+			if l.Remaining > 0 {
+				n++
+			}
+			return true
+		})
+		return n
+	}
+	require.Eventually(t, func() bool { return written() > n/2 }, 8*time.Second, 20*time.Millisecond)
+	for _, m := range members {
+		stream := leasesAt(t, m).renewing(t.Context())
+		began := time.Now()
+		go func() {
+			for id := range int64(n) {
+				stream.SendMsg(&etcdserverpb.LeaseKeepAliveRequest{ID: id + 1})
+			}
+			stream.CloseSend()
+		}()
+		for id := range int64(n) {
+			res := &etcdserverpb.LeaseKeepAliveResponse{}
+			require.NoError(t, stream.RecvMsg(res))
+			require.Equal(t, id+1, res.ID)
+			require.EqualValues(t, 10, res.TTL)
+		}
+		require.ErrorIs(t, stream.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{}), io.EOF)
+		t.Logf("%d renewals took %v at %s", n, time.Since(began).Round(time.Millisecond), m.config.Name)
+		require.Less(t, time.Since(began), 8*time.Second)
+	}
+	require.Less(t, written(), n/2)
 }
