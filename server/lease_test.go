@@ -3,15 +3,19 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
 )
 
 // leases are what a client does with them, on one connection.
@@ -228,4 +232,148 @@ func TestAStopEndsRenewals(t *testing.T) {
 	require.NoError(t, m.Close())
 	require.Less(t, time.Since(began), 3*time.Second)
 	require.Equal(t, codes.Unavailable, status.Code(stream.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})))
+}
+
+// Leases at any member of three: only the leader knows the time, and the others ask
+// it. What is left of a lease survives the leader, nearly right.
+func TestLeasesOfThreeMembers(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	at := leaderOf(t, members)
+	follower := leasesAt(t, members[(at+1)%3])
+	granted := follower.grant(0, 30)
+	begun := time.Now()
+	other := leasesAt(t, members[(at+2)%3])
+	require.NoError(t, other.put("k", granted.ID))
+	for _, m := range members {
+		left := leasesAt(t, m).left(granted.ID)
+		require.InDelta(t, 29, left.TTL, 1)
+		require.EqualValues(t, 30, left.GrantedTTL)
+		require.Equal(t, [][]byte{[]byte("k")}, left.Keys)
+		require.Equal(t, m.state.Data.Identity.MemberID, left.Header.MemberId)
+		require.EqualValues(t, 2, left.Header.Revision)
+		require.EqualValues(t, -1, leasesAt(t, m).left(99).TTL)
+		require.Equal(t, []int64{granted.ID}, leasesAt(t, m).list())
+	}
+	stream := follower.renewing(t.Context())
+	require.EqualValues(t, 30, stream.renew(granted.ID).TTL)
+	require.Zero(t, stream.renew(99).TTL)
+	renewed := time.Now()
+
+	require.Eventually(t, func() bool { // the lease is written down
+		one, _ := members[at].state.View().Leases.Get(granted.ID)
+		return one.Remaining > 0
+	}, 20*time.Second, 20*time.Millisecond)
+	require.NoError(t, members[at].Close())
+	left := follower.left(granted.ID)
+	is := 30 - time.Since(renewed).Seconds()
+	require.InDelta(t, is, left.TTL, 3.5, "it was renewed %v after it was granted", renewed.Sub(begun))
+	require.GreaterOrEqual(t, float64(left.TTL)+1, is, "not less than the client was promised")
+
+	// The stream goes on, where the leader is another.
+	require.EqualValues(t, 30, stream.renew(granted.ID).TTL)
+	require.EqualValues(t, 1, follower.keys("k"))
+	_, err := other.revoke(granted.ID)
+	require.NoError(t, err)
+	require.Zero(t, follower.keys("k"))
+	require.Zero(t, stream.renew(granted.ID).TTL)
+
+	// Leases end at the new leader too, and all members come to the same.
+	short := other.grant(0, 0)
+	require.EqualValues(t, 1, short.TTL, "an election takes half a second here")
+	require.NoError(t, other.put("short", short.ID))
+	require.Eventually(t, func() bool { return other.keys("short") == 0 }, 10*time.Second, 20*time.Millisecond)
+	var hashes []uint32
+	for i, m := range members {
+		if i != at {
+			require.Empty(t, leasesAt(t, m).list())
+			res, err := call[etcdserverpb.HashKVResponse](t, dial(t, m), "Maintenance/HashKV", &etcdserverpb.HashKVRequest{})
+			require.NoError(t, err)
+			hashes = append(hashes, res.Hash)
+		}
+	}
+	require.Equal(t, hashes[0], hashes[1])
+}
+
+// Without a leader nobody renews. Who asks for one is told soon, and who does not
+// when it has waited long enough.
+func TestRenewalsWithoutALeader(t *testing.T) {
+	configs := clusterOf(t, 3)
+	members := startAll(t, configs)
+	at := leaderOf(t, members)
+	l := leasesAt(t, members[at])
+	l.grant(1, 100)
+	patient := l.renewing(t.Context())
+	patient.renew(1)
+	hasty := l.renewing(metadata.NewOutgoingContext(t.Context(), metadata.Pairs("hasleader", "true")))
+	hasty.renew(1)
+	for i, m := range members {
+		if i != at {
+			require.NoError(t, m.Close())
+		}
+	}
+	err := hasty.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})
+	require.Equal(t, "etcdserver: no leader", status.Convert(err).Message())
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	require.NoError(t, patient.SendMsg(&etcdserverpb.LeaseKeepAliveRequest{ID: 1}))
+	err = patient.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	require.Equal(t, "etcdserver: no leader", status.Convert(err).Message())
+}
+
+// Many leases on one stream, as the official client has them: what has come by then
+// is renewed at once, also where the log has to hear of it first, and the answers
+// come in order.
+func TestManyRenewalsOnAStream(t *testing.T) {
+	members := startAll(t, clusterOf(t, 3))
+	at := leaderOf(t, members)
+	l := leasesAt(t, members[at])
+	const n = 2000
+	requests := make(chan int64)
+	var clients sync.WaitGroup
+	for range 50 {
+		clients.Go(func() {
+			for id := range requests {
+				_, err := call[etcdserverpb.LeaseGrantResponse](t, l.conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{ID: id, TTL: 10})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for id := range int64(n) {
+		requests <- id + 1
+	}
+	close(requests)
+	clients.Wait()
+	written := func() (n int) {
+		members[at].state.View().Leases.Each(func(l lease.Lease) bool {
+			if l.Remaining > 0 {
+				n++
+			}
+			return true
+		})
+		return n
+	}
+	require.Eventually(t, func() bool { return written() > n/2 }, 8*time.Second, 20*time.Millisecond)
+	for _, m := range members {
+		stream := leasesAt(t, m).renewing(t.Context())
+		began := time.Now()
+		go func() {
+			for id := range int64(n) {
+				stream.SendMsg(&etcdserverpb.LeaseKeepAliveRequest{ID: id + 1})
+			}
+			stream.CloseSend()
+		}()
+		for id := range int64(n) {
+			res := &etcdserverpb.LeaseKeepAliveResponse{}
+			require.NoError(t, stream.RecvMsg(res))
+			require.Equal(t, id+1, res.ID)
+			require.EqualValues(t, 10, res.TTL)
+		}
+		require.ErrorIs(t, stream.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{}), io.EOF)
+		t.Logf("%d renewals took %v at %s", n, time.Since(began).Round(time.Millisecond), m.config.Name)
+		require.Less(t, time.Since(began), 8*time.Second)
+	}
+	require.Less(t, written(), n/2)
 }

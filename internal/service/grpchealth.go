@@ -98,6 +98,11 @@ func receive(stream *rpc.Stream, r request) error {
 	if err != nil {
 		return err
 	}
+	return unmarshal(r, payload)
+}
+
+// unmarshal decodes a message of a stream, which r then aliases.
+func unmarshal(r request, payload []byte) error {
 	if err := r.UnmarshalVTUnsafe(payload); err != nil {
 		return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 	}

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"golang.org/x/sync/errgroup"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/rpc"
 )
 
@@ -98,31 +98,82 @@ func (s *Service) leaseKeepAlive(ctx context.Context, stream *rpc.Stream) error 
 	return err
 }
 
-// serveKeepAlive renews leases as the client asks. A lease that is not there has no
-// time left, and the stream goes on.
+const (
+	// mostAtOnce is how many renewals of a stream are carried out together, and
+	// mostForwarded how many of them are sent to the leader side by side.
+	mostAtOnce    = lease.MostCheckpoints
+	mostForwarded = 16
+)
+
+// serveKeepAlive renews leases as the client asks, all that it has asked for by
+// then at once. A lease that is not there has no time left, and the stream goes
+// on.
 func (s *Service) serveKeepAlive(ctx context.Context, stream *rpc.Stream) error {
-	var r etcdserverpb.LeaseKeepAliveRequest
+	var all []renewal
 	for {
-		payload, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
+		all = all[:0]
+		for len(all) == 0 || len(all) < mostAtOnce && stream.Ready() {
+			payload, err := stream.Recv()
+			if err == nil {
+				var r etcdserverpb.LeaseKeepAliveRequest
+				err = unmarshal(&r, payload)
+				all = append(all, renewal{id: r.ID})
+			}
+			if err != nil && len(all) > 0 && errors.Is(err, io.EOF) {
+				break // for the next turn
+			}
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		r.Reset()
-		if err := r.UnmarshalVTUnsafe(payload); err != nil {
-			return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
-		}
-		reply := keepAliveReply{header: s.header(s.c.Machine.View().Keys.Revision), id: r.ID}
-		reply.ttl, err = s.Renew(ctx, r.ID)
-		if err != nil && !errors.Is(err, errs.LeaseNotFound) {
+		reply := keepAliveReply{header: s.header(s.c.Machine.View().Keys.Revision)}
+		if err := s.renewAll(ctx, all); err != nil {
 			return toStatus(err)
 		}
-		if err := stream.Send(&reply); err != nil {
-			return err
+		for i := range all {
+			reply.id, reply.ttl = all[i].id, all[i].ttl
+			if err := stream.Send(&reply); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// renewAll renews leases, here or at the leader. Those that are not there have a
+// ttl of 0.
+func (s *Service) renewAll(ctx context.Context, all []renewal) error {
+	leads, err := s.renewAtOnce(ctx, all)
+	if err != nil {
+		return err
+	}
+	one := func(r *renewal) error {
+		if leads && r.came == lease.Renewed {
+			return nil
+		}
+		ttl, err := s.Renew(ctx, r.id)
+		if errors.Is(err, errs.LeaseNotFound) {
+			ttl, err = 0, nil
+		}
+		r.ttl = ttl
+		return err
+	}
+	if leads || len(all) == 1 {
+		for i := range all {
+			if err := one(&all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var group errgroup.Group
+	group.SetLimit(mostForwarded)
+	for i := range all {
+		group.Go(func() error { return one(&all[i]) })
+	}
+	return group.Wait()
 }
 
 // keepAliveReply is a LeaseKeepAliveResponse.

@@ -38,76 +38,109 @@ func (s *Service) Renew(ctx context.Context, id int64) (ttl int64, err error) {
 
 // RenewHere is Renew if this member leads; errs.NotPrimaryLessor if it does not.
 func (s *Service) RenewHere(ctx context.Context, id int64) (int64, error) {
-	l, waited := s.c.Leases, false
-	for {
-		l.mu.Lock()
-		k := s.keeperLocked()
-		if k == nil {
-			l.mu.Unlock()
+	one := [...]renewal{{id: id}}
+	for waited := false; ; waited = true {
+		if leads, err := s.renewAtOnce(ctx, one[:]); err != nil {
+			return 0, err
+		} else if !leads {
 			return 0, errs.NotPrimaryLessor
 		}
-		ttl, came, mark := k.Renew(id, l.now())
-		var gone <-chan struct{}
-		var cleared waiter
 		var err error
-		switch came {
+		switch one[0].came {
+		case lease.Renewed:
+			return one[0].ttl, nil
 		case lease.Ended:
-			gone = l.goneLocked(id)
-		case lease.Short:
-			cleared = make(waiter, 1)
-			err = s.checkpointLocked(k.Term(), []lease.Lease{{ID: id}}, cleared)
+			err = s.waitFor(ctx, s.gone(id))
+		case lease.Unknown:
+			if waited {
+				return 0, errs.LeaseNotFound
+			}
+			err = s.waitApplied(ctx) // it may have been granted at another member just now
 		}
-		l.mu.Unlock()
-		switch {
-		case err != nil:
+		if err != nil {
 			return 0, err
-		case came == lease.Renewed:
-			l.renewed.Add(1)
-			return ttl, nil
-		case came == lease.Unknown && waited:
-			return 0, errs.LeaseNotFound
-		case came == lease.Unknown: // it may have been granted at another member just now
-			if err := s.waitApplied(ctx); err != nil {
-				return 0, err
-			}
-			waited = true
-		case came == lease.Ended:
-			if err := s.waitFor(ctx, gone); err != nil {
-				return 0, err
-			}
-			waited = true
-		default:
-			s.Kick()
-			ok, err := s.waitCleared(ctx, id, mark, cleared)
-			if err != nil {
-				return 0, err
-			}
-			if ok {
-				l.renewed.Add(1)
-				return ttl, nil
-			}
 		}
 	}
 }
 
-// waitCleared waits until the log says of a lease that all of its time is left,
-// and says whether it does. It may not, and then it is to be renewed again.
-func (s *Service) waitCleared(ctx context.Context, id int64, mark uint32, cleared waiter) (bool, error) {
-	select {
-	case err := <-cleared:
-		if errors.Is(err, errs.ProposalDropped) {
-			return false, nil // another leads
-		}
-		if err != nil {
-			return false, err
-		}
-		l := s.c.Leases
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.mu.keeper.Cleared(id, mark), nil
-	case <-ctx.Done():
-		return false, ended(ctx)
+// renewal is a lease that is to be renewed, and what came of that.
+type renewal struct {
+	id, ttl int64
+	came    lease.Renewal
+	mark    uint32
+}
+
+// renewAtOnce renews leases if this member leads, and says whether it does. Those
+// of which the log has too little are checkpointed together; it waits for that
+// alone. Where the last word of the log is not known even then, a lease is left
+// Short, to be renewed again. An error concerns all of them.
+func (s *Service) renewAtOnce(ctx context.Context, all []renewal) (leads bool, err error) {
+	l := s.c.Leases
+	l.mu.Lock()
+	k := s.keeperLocked()
+	if k == nil {
+		l.mu.Unlock()
+		return false, nil
 	}
+	now, renewed := l.now(), uint64(0)
+	var short []lease.Lease
+	for i := range all {
+		r := &all[i]
+		r.ttl, r.came, r.mark = k.Renew(r.id, now)
+		switch r.came {
+		case lease.Renewed:
+			renewed++
+		case lease.Short:
+			short = append(short, lease.Lease{ID: r.id})
+		}
+	}
+	var cleared waiter
+	if len(short) > 0 {
+		cleared = make(waiter, 1)
+		err = s.checkpointLocked(k.Term(), short, cleared)
+	}
+	l.mu.Unlock()
+	l.renewed.Add(renewed)
+	if err != nil || len(short) == 0 {
+		return true, err
+	}
+	s.Kick()
+	select {
+	case err = <-cleared:
+	case <-ctx.Done():
+		return true, ended(ctx)
+	}
+	switch {
+	case errors.Is(err, errs.ProposalDropped): // another leads
+		return false, nil
+	case err != nil:
+		return true, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range all {
+		if r := &all[i]; r.came == lease.Short && l.mu.keeper.Cleared(r.id, r.mark) {
+			r.came = lease.Renewed
+			l.renewed.Add(1)
+		}
+	}
+	return true, nil
+}
+
+// gone is closed when a lease that has ended is gone, or this member does not lead
+// any more.
+func (s *Service) gone(id int64) <-chan struct{} {
+	l := s.c.Leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := s.keeperLocked(); k != nil {
+		if _, there := k.Left(id, l.now()); there {
+			return l.goneLocked(id)
+		}
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return closed
 }
 
 // waitFor waits for something that this member does.

@@ -192,7 +192,7 @@ func (m *Model) read(q question, revision int64) answer {
 	for _, k := range m.At(revision) {
 		key := string(k.Key)
 		if q.covers(key) {
-			a.kvs = append(a.kvs, kv{key, string(k.Value), k.CreateRevision, k.ModRevision, k.Version})
+			a.kvs = append(a.kvs, kv{key, string(k.Value), k.CreateRevision, k.ModRevision, k.Version, k.Lease})
 			a.count++
 		}
 	}

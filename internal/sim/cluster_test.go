@@ -88,7 +88,7 @@ func TestAWrongHistoryIsFound(t *testing.T) {
 				return false
 			}
 			for _, later := range c.history {
-				if later.ask.kind == put && later.outcome == answered && later.called > op.returned {
+				if later.ask.kind == put && later.outcome == answered && later.answer.err == "" && later.called > op.returned {
 					op.called, later.called = later.called, op.called
 					op.returned, later.returned = later.returned, op.returned
 					return true

@@ -91,7 +91,7 @@ func (c *Cluster) testimony(op *operation) (testimony, bool) {
 		return testimony{}, false
 	}
 	e := &c.model.entries[index-1]
-	if e.revision == c.model.RevisionAt(index-1) && !e.compaction {
+	if e.revision == c.model.RevisionAt(index-1) && !e.compaction && !e.leased {
 		return testimony{}, false
 	}
 	op.returned = math.MaxInt64
@@ -122,16 +122,20 @@ var keyspace = porcupine.Model{
 type content struct {
 	revision, compacted int64
 	kvs                 []kv // ascending by key
+	leases              [clientLeases + 1]bool
 }
 
 func (s *content) equal(o *content) bool {
-	return s == o || s.revision == o.revision && s.compacted == o.compacted && slices.Equal(s.kvs, o.kvs)
+	return s == o || s.revision == o.revision && s.compacted == o.compacted && s.leases == o.leases && slices.Equal(s.kvs, o.kvs)
 }
 
 // step is the state after a question, and what has to be answered.
 func (s *content) step(q question) (*content, answer) {
 	switch q.kind {
 	case put:
+		if q.lease != 0 && !s.leases[q.lease] {
+			return s, answer{err: "LeaseNotFound"}
+		}
 		next, before := s.put(q)
 		a := answer{revision: next.revision}
 		if q.prev && before != nil {
@@ -149,6 +153,10 @@ func (s *content) step(q question) (*content, answer) {
 		return s.compareAndSet(q)
 	case compaction:
 		return s.compact(q)
+	case grant:
+		return s.grant(q)
+	case revoke:
+		return s.revoke(q)
 	case old:
 		return s, s.old(q)
 	}
@@ -168,8 +176,8 @@ func (s *content) find(key string) (int, bool) {
 }
 
 func (s *content) put(q question) (next *content, before *kv) {
-	next = &content{s.revision + 1, s.compacted, slices.Clone(s.kvs)}
-	one := kv{q.key, q.value, next.revision, next.revision, 1}
+	next = &content{s.revision + 1, s.compacted, slices.Clone(s.kvs), s.leases}
+	one := kv{q.key, q.value, next.revision, next.revision, 1, q.lease}
 	i, ok := s.find(q.key)
 	if !ok {
 		next.kvs = slices.Insert(next.kvs, i, one)
@@ -181,7 +189,7 @@ func (s *content) put(q question) (next *content, before *kv) {
 }
 
 func (s *content) remove(q question) (next *content, gone []kv) {
-	next = &content{revision: s.revision, compacted: s.compacted}
+	next = &content{revision: s.revision, compacted: s.compacted, leases: s.leases}
 	for _, k := range s.kvs {
 		if q.covers(k.key) {
 			gone = append(gone, k)
@@ -230,7 +238,30 @@ func (s *content) compact(q question) (*content, answer) {
 	case q.revision > s.revision:
 		return s, answer{err: "FutureRev"}
 	}
-	return &content{s.revision, q.revision, s.kvs}, answer{revision: s.revision}
+	return &content{s.revision, q.revision, s.kvs, s.leases}, answer{revision: s.revision}
+}
+
+func (s *content) grant(q question) (*content, answer) {
+	if s.leases[q.lease] {
+		return s, answer{err: "LeaseExist"}
+	}
+	next := *s
+	next.leases[q.lease] = true
+	return &next, answer{revision: s.revision}
+}
+
+// revoke takes the keys of a lease away with it.
+func (s *content) revoke(q question) (*content, answer) {
+	if !s.leases[q.lease] {
+		return s, answer{err: "LeaseNotFound"}
+	}
+	next := *s
+	next.leases[q.lease] = false
+	next.kvs = slices.DeleteFunc(slices.Clone(s.kvs), func(k kv) bool { return k.lease == q.lease })
+	if len(next.kvs) < len(s.kvs) {
+		next.revision++
+	}
+	return &next, answer{revision: next.revision}
 }
 
 // old is the answer to a read of the past; what it has read was held against the

@@ -46,8 +46,9 @@ type entry struct {
 	data string
 	// revision is the keyspace's after it.
 	revision int64
-	// compaction says that it was one that was carried out.
-	compaction bool
+	// compaction says that it was one that was carried out, leased that there were
+	// other leases after it than before.
+	compaction, leased bool
 }
 
 func (e *entry) is(o *raftpb.Entry) bool {
@@ -80,13 +81,13 @@ func (m *Model) Apply(entries []*raftpb.Entry) error {
 			return fmt.Errorf("entry %d follows entry %d", i, m.Index)
 		}
 		m.Index = i
-		before := m.Compacted
+		before, leases := m.Compacted, len(m.Leases)
 		if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
 			if err := m.request(e.GetData()); err != nil {
 				return err
 			}
 		}
-		m.entries = append(m.entries, entry{e.GetTerm(), e.GetType(), string(e.GetData()), m.Revision, m.Compacted != before})
+		m.entries = append(m.entries, entry{e.GetTerm(), e.GetType(), string(e.GetData()), m.Revision, m.Compacted != before, len(m.Leases) != leases})
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ const (
 	remove
 	compareAndSet
 	compaction
+	grant
+	revoke
 	get   // of the newest revision there is
 	old   // of a given revision, through a barrier
 	stale // serializable: of whatever this member has
@@ -32,6 +34,7 @@ type question struct {
 	key, end string
 	value    string
 	revision int64 // of a compaction, or to read at
+	lease    int64 // of a put, or of a grant or revoke
 	prev     bool  // the record before is wanted
 	// A compareAndSet compares the key's version, or its revision, with expected,
 	// puts value where that holds, and else reads the key.
@@ -42,6 +45,9 @@ type question struct {
 
 // The keys of the clients: few, so that they meet.
 const clientKeys = 5
+
+// clientLeases is how many leases the clients have among them.
+const clientLeases = 3
 
 // draw draws a question.
 func (c *Cluster) draw() question {
@@ -57,6 +63,9 @@ func (c *Cluster) draw() question {
 		q.kind, q.end, q.value = put, "", value
 		if c.rng.IntN(10) == 0 {
 			q.value += strings.Repeat("x", c.rng.IntN(2000))
+		}
+		if c.rng.IntN(3) == 0 {
+			q.lease = 1 + c.rng.Int64N(clientLeases)
 		}
 	case n < 43:
 		q.kind = remove
@@ -75,9 +84,13 @@ func (c *Cluster) draw() question {
 	case n < 62:
 		q.kind, q.end, q.key = compaction, "", ""
 		q.revision = max(1, c.acknowledged+2-c.rng.Int64N(40))
-	case n < 85:
+	case n < 66:
+		q.kind, q.end, q.key, q.lease = grant, "", "", 1+c.rng.Int64N(clientLeases)
+	case n < 70:
+		q.kind, q.end, q.key, q.lease = revoke, "", "", 1+c.rng.Int64N(clientLeases)
+	case n < 87:
 		q.kind = get
-	case n < 90:
+	case n < 92:
 		q.kind, q.revision = old, max(1, c.acknowledged+1-c.rng.Int64N(20))
 	default:
 		q.kind = stale
@@ -92,6 +105,9 @@ func (q question) String() string {
 	}
 	switch q.kind {
 	case put:
+		if q.lease != 0 {
+			return fmt.Sprintf("put %s %.12s with lease %d", q.key, q.value, q.lease)
+		}
 		return fmt.Sprintf("put %s %.12s", q.key, q.value)
 	case remove:
 		return "delete " + span
@@ -107,6 +123,10 @@ func (q question) String() string {
 		return s
 	case compaction:
 		return fmt.Sprintf("compact %d", q.revision)
+	case grant:
+		return fmt.Sprintf("grant lease %d", q.lease)
+	case revoke:
+		return fmt.Sprintf("revoke lease %d", q.lease)
 	case get:
 		return "get " + span
 	case old:
@@ -140,13 +160,17 @@ func (q question) encode(id uint64) []byte {
 	r := &etcdserverpb.InternalRaftRequest{Header: &etcdserverpb.RequestHeader{ID: id}}
 	switch q.kind {
 	case put:
-		r.Put = &etcdserverpb.PutRequest{Key: []byte(q.key), Value: []byte(q.value), PrevKv: q.prev}
+		r.Put = &etcdserverpb.PutRequest{Key: []byte(q.key), Value: []byte(q.value), PrevKv: q.prev, Lease: q.lease}
 	case remove:
 		r.DeleteRange = &etcdserverpb.DeleteRangeRequest{Key: []byte(q.key), RangeEnd: bytesOrNil(q.end), PrevKv: q.prev}
 	case compareAndSet:
 		r.Txn = q.txn()
 	case compaction:
 		r.Compaction = &etcdserverpb.CompactionRequest{Revision: q.revision}
+	case grant:
+		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: q.lease, TTL: 10}
+	case revoke:
+		r.LeaseRevoke = &etcdserverpb.LeaseRevokeRequest{ID: q.lease}
 	}
 	data, err := r.MarshalVT()
 	if err != nil {
@@ -187,6 +211,7 @@ type answer struct {
 type kv struct {
 	key, value           string
 	create, mod, version int64
+	lease                int64
 }
 
 func (a answer) String() string {
@@ -222,7 +247,7 @@ func decode(b []byte) kv {
 	if err := m.UnmarshalVT(b); err != nil {
 		panic(err) // a record that does not decode is the store's failure
 	}
-	return kv{string(m.Key), string(m.Value), m.CreateRevision, m.ModRevision, m.Version}
+	return kv{string(m.Key), string(m.Value), m.CreateRevision, m.ModRevision, m.Version, m.Lease}
 }
 
 // answerOf tells a client what came of a write.
