@@ -57,7 +57,7 @@ func TestChangesAreTheHistory(t *testing.T) {
 		u, err := Load(s, 1, 1<<12)
 		require.NoError(t, err)
 		var made []told
-		view := commit(t, s, u)
+		var view *View
 		for range 400 {
 			for range 1 + r.IntN(5) {
 				for range 1 + r.IntN(3) {

@@ -248,7 +248,7 @@ func (s *Stream) tell(f *finding, next int64) {
 	for left := b.watchers; len(left) > 0; {
 		n, messages, events := 0, 0, 0
 		f.out = f.out[:0]
-		for n < len(left) && (n == 0 || len(f.out) < chunkBytes) {
+		for n < len(left) && (n == 0 || len(f.out) < h.chunk) {
 			w := left[n]
 			var m, e int
 			f.out, m, e = b.appendResponse(f.out, w, header, f.view.Revision, b.size(w), s.fragment)

@@ -43,6 +43,7 @@ type Hub struct {
 	active  atomic.Bool // there are watchers
 	inbox   inbox
 	lagging backlog
+	chunk   int // how much is offered to a sink at once
 
 	events atomic.Uint64 // handed to sinks
 
@@ -67,7 +68,7 @@ type Hub struct {
 
 // New returns a hub without streams.
 func New(o Options) *Hub {
-	h := &Hub{o: o.withDefaults()}
+	h := &Hub{o: o.withDefaults(), chunk: chunkBytes}
 	h.inbox.limit, h.inbox.signal = h.o.InboxBytes, make(chan struct{}, 1)
 	h.lagging.more.L = &h.lagging.mu.Mutex
 	h.mu.index = newIndex()
@@ -231,7 +232,7 @@ func (h *Hub) collectLocked(changes []mvcc.Change) bool {
 }
 
 const (
-	// chunkBytes is how much is offered to a sink at once: one frame of HTTP/2.
+	// chunkBytes is one frame of HTTP/2.
 	chunkBytes = 16 << 10
 	// liveBytes is the largest response that is encoded under the lock.
 	liveBytes = 256 << 10
@@ -263,7 +264,7 @@ func (h *Hub) deliverLocked(s *Stream, to int64) bool {
 			offer(i)
 			return false
 		}
-		if len(out)+size+maxResponseOverhead > chunkBytes && !offer(i) {
+		if len(out)+size+maxResponseOverhead > h.chunk && !offer(i) {
 			return false
 		}
 		var m, e int

@@ -46,7 +46,6 @@ type watcher struct {
 
 	batch       uint64 // the batch that has events for it, if it is the one at hand
 	first, last int32  // of them
-	bytes       int    // of them, in all
 	revision    int64  // of the last
 }
 
