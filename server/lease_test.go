@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -376,4 +379,63 @@ func TestManyRenewalsOnAStream(t *testing.T) {
 		require.Less(t, time.Since(began), 8*time.Second)
 	}
 	require.Less(t, written(), n/2)
+}
+
+// Very many leases, each with a key, end at the same time. All go, and who writes
+// meanwhile is not held up. LEASES is how many.
+func TestManyLeasesEndTogether(t *testing.T) {
+	n := 5_000
+	if s := os.Getenv("LEASES"); s != "" {
+		var err error
+		n, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	m := start(t, testConfig(t))
+	defer m.Close()
+	l := leasesAt(t, m)
+	ttl := int64(n/4000 + 3)
+	began := time.Now()
+	var ids atomic.Int64
+	var clients sync.WaitGroup
+	for range 200 {
+		clients.Go(func() {
+			for id := ids.Add(1); id <= int64(n); id = ids.Add(1) {
+				_, err := call[etcdserverpb.LeaseGrantResponse](t, l.conn, "Lease/LeaseGrant", &etcdserverpb.LeaseGrantRequest{ID: id, TTL: ttl})
+				if err == nil {
+					err = l.put(fmt.Sprintf("leased-%07d", id), id)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	require.EqualValues(t, n, m.state.View().Leases.Len())
+	t.Logf("%d leases of %d s granted, and a key put on each, in %v", n, ttl, time.Since(began).Round(time.Millisecond))
+	stream := l.renewing(t.Context())
+	began = time.Now()
+	go func() {
+		for id := range int64(n) {
+			stream.SendMsg(&etcdserverpb.LeaseKeepAliveRequest{ID: id + 1})
+		}
+	}()
+	for range n {
+		require.NoError(t, stream.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{}))
+	}
+	t.Logf("they were renewed in %v", time.Since(began).Round(time.Millisecond))
+
+	var quiet, loud time.Duration
+	measure := func(worst *time.Duration, until func() bool) {
+		for !until() {
+			at := time.Now()
+			require.NoError(t, l.put("other", 0))
+			*worst = max(*worst, time.Since(at))
+		}
+	}
+	measure(&quiet, func() bool { return m.state.View().Leases.Len() < n })
+	ended := time.Now()
+	measure(&loud, func() bool { return m.state.View().Leases.Len() == 0 })
+	t.Logf("the last was gone %v after the first; the longest put took %v, and %v before", time.Since(ended).Round(time.Millisecond), loud, quiet)
+	require.Zero(t, l.keys("leased"))
 }
