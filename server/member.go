@@ -262,6 +262,7 @@ func (m *Member) serve() error {
 	m.counts.State(m.service.Gauges)
 	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
+	m.counts.Watch(m.state.Watch.Stats)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {

@@ -443,6 +443,10 @@ func TestWatchStreamsEnd(t *testing.T) {
 	gone.cancel()
 	require.Eventually(t, func() bool { return m.state.Watch.Stats().Streams == 2 }, time.Minute, time.Millisecond)
 	open.events(0, 3)
+	f := scrape(t, "http://"+m.ClientAddresses()[0].String())
+	for name, want := range map[string]float64{"watch_stream_total": 2, "watcher_total": 2, "slow_watcher_total": 0, "events_total": 6, "pending_events_total": 0} {
+		require.Equal(t, want, value(t, f, "etcd_debugging_mvcc_"+name), name)
+	}
 	closed := make(chan error)
 	go func() { closed <- m.Close() }()
 	for _, w := range []*watcherStream{half, open} {
