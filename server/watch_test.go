@@ -145,15 +145,15 @@ func TestWatchersThatAreRefused(t *testing.T) {
 	w.create(&etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7})
 	w.created(7, revision)
 	for _, tc := range []struct {
-		request etcdserverpb.WatchCreateRequest
+		request *etcdserverpb.WatchCreateRequest
 		reason  string
 	}{
-		{etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7}, "mvcc: duplicate watch ID provided on the WatchStream"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}, "mvcc: watcher range is empty"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("b")}, "mvcc: watcher range is empty"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("a"), StartRevision: -1}, "etcdserver: mvcc: required revision has been compacted"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7}, "mvcc: duplicate watch ID provided on the WatchStream"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}, "mvcc: watcher range is empty"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("b")}, "mvcc: watcher range is empty"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("a"), StartRevision: -1}, "etcdserver: mvcc: required revision has been compacted"},
 	} {
-		w.create(&tc.request)
+		w.create(tc.request)
 		r := w.next()
 		require.True(t, r.Created && r.Canceled)
 		require.Equal(t, int64(-1), r.WatchId)
