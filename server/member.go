@@ -267,6 +267,7 @@ func (m *Member) serve() error {
 	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
 	m.counts.Leases(m.service.LeaseCounts)
+	m.counts.Watch(m.state.Watch.Stats)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {

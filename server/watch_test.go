@@ -145,15 +145,15 @@ func TestWatchersThatAreRefused(t *testing.T) {
 	w.create(&etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7})
 	w.created(7, revision)
 	for _, tc := range []struct {
-		request etcdserverpb.WatchCreateRequest
+		request *etcdserverpb.WatchCreateRequest
 		reason  string
 	}{
-		{etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7}, "mvcc: duplicate watch ID provided on the WatchStream"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}, "mvcc: watcher range is empty"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("b")}, "mvcc: watcher range is empty"},
-		{etcdserverpb.WatchCreateRequest{Key: []byte("a"), StartRevision: -1}, "etcdserver: mvcc: required revision has been compacted"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("a"), WatchId: 7}, "mvcc: duplicate watch ID provided on the WatchStream"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}, "mvcc: watcher range is empty"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("b")}, "mvcc: watcher range is empty"},
+		{&etcdserverpb.WatchCreateRequest{Key: []byte("a"), StartRevision: -1}, "etcdserver: mvcc: required revision has been compacted"},
 	} {
-		w.create(&tc.request)
+		w.create(tc.request)
 		r := w.next()
 		require.True(t, r.Created && r.Canceled)
 		require.Equal(t, int64(-1), r.WatchId)
@@ -443,6 +443,10 @@ func TestWatchStreamsEnd(t *testing.T) {
 	gone.cancel()
 	require.Eventually(t, func() bool { return m.state.Watch.Stats().Streams == 2 }, time.Minute, time.Millisecond)
 	open.events(0, 3)
+	f := scrape(t, "http://"+m.ClientAddresses()[0].String())
+	for name, want := range map[string]float64{"watch_stream_total": 2, "watcher_total": 2, "slow_watcher_total": 0, "events_total": 6, "pending_events_total": 0} {
+		require.Equal(t, want, value(t, f, "etcd_debugging_mvcc_"+name), name)
+	}
 	closed := make(chan error)
 	go func() { closed <- m.Close() }()
 	for _, w := range []*watcherStream{half, open} {

@@ -17,7 +17,7 @@ var plan = map[string][]string{
 	"cmd/etcd":           {"server"},
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
-	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram"},
+	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram", "internal/watch"},
 	"internal/service":   {"internal/lease", "internal/recipe", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
 	"internal/cert":      {},
 	"internal/rpc":       {},

@@ -92,9 +92,6 @@ func (s *Service) proposeForResult(ctx context.Context, r *etcdserverpb.Internal
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > s.c.MaxRequestBytes {
-		return nil, errs.RequestTooLarge
-	}
 	done := make(resultWaiter, 1)
 	if err := s.c.Replica.Propose(r.Header.ID, data, done); err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/mvccpb"
@@ -55,6 +57,9 @@ func (k inside) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcds
 func (k inside) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
 	if err := checkTxn(r, k.s.c.MaxTxnOps); err != nil {
 		return nil, err
+	}
+	if proto.Size(r) > k.s.c.MaxRequestBytes {
+		return nil, errs.RequestTooLarge
 	}
 	if !k.s.hasRoom(machine.CostOfTxn(r)) {
 		return nil, errs.NoSpace
