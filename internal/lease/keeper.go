@@ -51,6 +51,10 @@ const (
 	piledUp = 1000
 	spread  = 750
 
+	// leastDoubt is the shortest time without a look after which a renewal is
+	// doubtful.
+	leastDoubt = 500 * time.Millisecond
+
 	// retryRevoke is when a revoke that came to nothing is tried again.
 	retryRevoke = 500 * time.Millisecond
 
@@ -67,6 +71,7 @@ type Keeper struct {
 
 	revoking int           // the weight of what was given out to be revoked
 	slot     time.Duration // when the next checkpoint may be made
+	sure     time.Duration // when this member was awake last, or known to lead
 }
 
 // tenure is a lease as its keeper has it.
@@ -116,7 +121,7 @@ func (k *Keeper) Len() int { return len(k.held) }
 // extension. Where many are piled up they end by and by.
 func (k *Keeper) Promote(term uint64, v *View, now time.Duration) {
 	k.Demote()
-	k.term = term
+	k.term, k.sure = term, now
 	k.held = make(map[int64]*tenure, v.Len())
 	k.queue = make(queue, 0, v.Len())
 	v.Each(func(l Lease) bool {
@@ -174,6 +179,10 @@ const (
 	// Ended: the lease has ended, and is about to be revoked. Whoever wants to
 	// renew it waits for that.
 	Ended
+	// Doubtful: nobody has looked for so long that this member may have stood still,
+	// and another may lead. Whoever asks makes sure of that, tells Sure, and renews
+	// again.
+	Doubtful
 	// Renewed: all of its time lies before it again.
 	Renewed
 	// Short: the same, but the log says less, and whoever led next would end it too
@@ -191,6 +200,8 @@ func (k *Keeper) Renew(id int64, now time.Duration) (ttl int64, r Renewal, mark 
 		return 0, Unknown, 0
 	case t.weight > 0 || now >= t.deadline:
 		return 0, Ended, 0
+	case now-k.sure > max(k.pace.Extension, leastDoubt):
+		return 0, Doubtful, 0
 	}
 	// Its place in the queue stays: who finds it there too early puts it back.
 	t.deadline, t.since = max(t.deadline, now+t.ttl), now
@@ -199,6 +210,9 @@ func (k *Keeper) Renew(id int64, now time.Duration) (ttl int64, r Renewal, mark 
 	}
 	return ttl, Renewed, 0
 }
+
+// Sure hears that this member is known to lead in Term now.
+func (k *Keeper) Sure(now time.Duration) { k.sure = max(k.sure, now) }
 
 // Cleared hears that a checkpoint with all of its time left, asked for with the
 // mark, was applied. It says whether the log has no less of the lease than that:
@@ -239,6 +253,7 @@ type Due struct {
 // out must be offered to the log before the Keeper is called again, and must not
 // be offered to anybody else if this member does not lead in Term by then.
 func (k *Keeper) Look(now time.Duration, keys func(id int64) int) (due Due) {
+	k.Sure(now)
 	for range k.pace.Looks {
 		if len(k.queue) == 0 || k.queue[0].at > now {
 			return due

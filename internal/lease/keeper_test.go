@@ -63,6 +63,7 @@ func TestAnEnd(t *testing.T) {
 	k := promoted(Pace{})
 	k.Apply([]Change{{Lease{1, 2, 0}, Granted}, {Lease{2, 2, 0}, Granted}}, time.Second)
 	k.Apply([]Change{{Lease{1, 2, 0}, Granted}}, 2*time.Second) // told twice
+	k.Sure(2 * time.Second)
 	ttl, came, _ := k.Renew(2, 2*time.Second)
 	require.Equal(t, Renewed, came)
 	require.EqualValues(t, 2, ttl)
@@ -193,12 +194,14 @@ func TestARenewalClearsWhatWasWrittenDown(t *testing.T) {
 	_, came, _ = k.Renew(2, 0)
 	require.Equal(t, Renewed, came)
 
+	k.Sure(5 * time.Second)
 	_, came, _ = k.Renew(1, 5*time.Second)
 	require.Equal(t, Renewed, came)
 	require.Equal(t, []Lease{{2, 60, 54}}, k.Look(6*time.Second, noKeys).Checkpoint)
 	require.Empty(t, k.Look(11*time.Second-1, noKeys).Checkpoint, "the time begins with the renewal")
 	require.Equal(t, []Lease{{1, 60, 54}}, k.Look(11*time.Second, noKeys).Checkpoint)
 	// It is on its way; who renews now cannot know whether it comes.
+	k.Sure(12 * time.Second)
 	_, came, first := k.Renew(1, 12*time.Second)
 	require.Equal(t, Short, came)
 	k.Apply([]Change{{Lease{1, 60, 54}, Checkpointed}}, 12*time.Second)
@@ -244,6 +247,25 @@ func TestCheckpointsAreBounded(t *testing.T) {
 	require.Greater(t, seconds[20], rate*3/4)
 }
 
+// A member that has stood still makes sure that it leads before it renews.
+func TestAStandstillIsDoubtful(t *testing.T) {
+	k := promoted(Pace{Extension: time.Second}, Lease{1, 60, 0})
+	renew := func(now time.Duration) Renewal {
+		_, came, _ := k.Renew(1, now)
+		return came
+	}
+	require.Equal(t, Renewed, renew(time.Second))
+	require.Equal(t, Doubtful, renew(time.Second+1))
+	left, _ := k.Left(1, time.Second+1)
+	require.Less(t, left, time.Minute, "it is not renewed")
+	k.Sure(time.Second + 1)
+	require.Equal(t, Renewed, renew(time.Second+1))
+	k.Look(5*time.Second, noKeys)
+	require.NotEqual(t, Doubtful, renew(6*time.Second))
+	require.Equal(t, Doubtful, renew(7*time.Second))
+	require.Equal(t, Ended, renew(2*time.Minute))
+}
+
 // A random life of many leases, against a plain list of their ends.
 func TestKeeperAgainstAModel(t *testing.T) {
 	for seed := range uint64(10) {
@@ -260,6 +282,7 @@ func TestKeeperAgainstAModel(t *testing.T) {
 				ends[id] = now + seconds(ttl[id])
 			case n < 7 && id > 0:
 				one := rng.Int64N(id) + 1
+				k.Sure(now)
 				_, came, _ := k.Renew(one, now)
 				end, there := ends[one]
 				switch {

@@ -25,7 +25,8 @@ func (m *Machine) grant(r *etcdserverpb.LeaseGrantRequest, res *Result) error {
 	if _, ok := m.leases.Get(r.ID); ok {
 		return errs.LeaseExist
 	}
-	res.Granted = m.leases.Grant(m.batch, r.ID, max(r.TTL, m.options.MinTTL))
+	granted := m.leases.Grant(m.batch, r.ID, max(r.TTL, m.options.MinTTL))
+	res.Granted = &granted
 	return nil
 }
 

@@ -40,8 +40,8 @@ type Result struct {
 	Txn *TxnResult
 	// Alarms are those that a request of alarms has changed, or has asked for.
 	Alarms []member.Alarm
-	// Granted is the lease that was.
-	Granted lease.Lease
+	// Granted is the lease that was; nil for other requests.
+	Granted *lease.Lease
 	// Swept is closed when what a compaction has made garbage is gone from the
 	// store.
 	Swept <-chan struct{}

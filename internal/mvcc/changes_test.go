@@ -79,7 +79,7 @@ func TestChangesAreTheHistory(t *testing.T) {
 			if r.IntN(20) == 0 {
 				c := max(view.Compacted+1, view.Revision-int64(r.IntN(60)))
 				require.NoError(t, u.Compact(c))
-				view = commit(t, s, u)
+				commit(t, s, u)
 				for more := true; more; {
 					b := s.NewBatch()
 					more, err = u.Sweep(b, 50)

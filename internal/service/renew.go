@@ -82,7 +82,7 @@ func (s *Service) renewAtOnce(ctx context.Context, all []renewal) (leads bool, e
 		l.mu.Unlock()
 		return false, nil
 	}
-	now, renewed := l.now(), uint64(0)
+	now, renewed, doubtful := l.now(), uint64(0), false
 	var short []lease.Lease
 	for i := range all {
 		r := &all[i]
@@ -92,7 +92,14 @@ func (s *Service) renewAtOnce(ctx context.Context, all []renewal) (leads bool, e
 			renewed++
 		case lease.Short:
 			short = append(short, lease.Lease{ID: r.id})
+		case lease.Doubtful:
+			doubtful = true
 		}
+	}
+	if doubtful {
+		term := k.Term()
+		l.mu.Unlock()
+		return s.makeSure(ctx, term, all)
 	}
 	var cleared waiter
 	if len(short) > 0 {
@@ -125,6 +132,22 @@ func (s *Service) renewAtOnce(ctx context.Context, all []renewal) (leads bool, e
 		}
 	}
 	return true, nil
+}
+
+// makeSure renews leases once it is known that this member still leads in a term,
+// after it may have stood still.
+func (s *Service) makeSure(ctx context.Context, term uint64, all []renewal) (leads bool, err error) {
+	l := s.c.Leases
+	began := l.now()
+	if err := s.waitApplied(ctx); err != nil {
+		return false, nil // whoever leads then is asked
+	}
+	l.mu.Lock()
+	if k := s.keeperLocked(); k != nil && k.Term() == term {
+		k.Sure(began)
+	}
+	l.mu.Unlock()
+	return s.renewAtOnce(ctx, all)
 }
 
 // gone is closed when a lease that has ended is gone, or this member does not lead

@@ -20,7 +20,6 @@ type client struct {
 	stream   *Stream
 	watchers map[int64]*watched // as far as the client has heard
 	creating []*watched         // not answered yet, in order
-	asked    []int64            // for progress, at these revisions, and not answered
 	told     int                // answers to that
 	events   int
 }
@@ -33,7 +32,7 @@ type watched struct {
 	revision int64
 	partial  bool // a fragment came, and more of it is to come
 	canceled bool
-	asked    bool // to be cancelled
+	leaving  bool // it is asked to be cancelled
 }
 
 // concerns says whether an event is for the watcher.
@@ -97,7 +96,7 @@ func (c *client) read() bool {
 	case m.Canceled:
 		w := c.watchers[m.WatchId]
 		require.NotNil(t, w)
-		require.True(t, w.asked)
+		require.True(t, w.leaving)
 		delete(c.watchers, m.WatchId)
 	case len(m.Events) == 0:
 		c.progress(m)
@@ -206,7 +205,7 @@ func runModel(t *testing.T, sc scenario, seed uint64) {
 	var clients []*client
 	now := time.Duration(0)
 	open := func() {
-		c := &client{r: r, sink: &sink{t: t, budget: sc.budget}, watchers: map[int64]*watched{}}
+		c := &client{r: r, sink: &sink{t: t, budget: sc.budget, strict: true}, watchers: map[int64]*watched{}}
 		c.stream = r.hub.Open(c.sink, sc.fragment)
 		clients = append(clients, c)
 	}
@@ -279,8 +278,8 @@ func runModel(t *testing.T, sc scenario, seed uint64) {
 		case n < 92:
 			c := clients[dice.IntN(len(clients))]
 			for id := int64(0); id < 2000; id++ {
-				if w := c.watchers[id]; w != nil && !w.asked {
-					w.asked = true
+				if w := c.watchers[id]; w != nil && !w.leaving {
+					w.leaving = true
 					c.stream.Cancel(id)
 					break
 				}
