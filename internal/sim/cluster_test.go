@@ -126,7 +126,7 @@ const enough = 6
 type summary struct {
 	seeds int
 	total Tally
-	saws  [8]int
+	saws  [10]int
 }
 
 type saw struct {
@@ -149,7 +149,7 @@ func (s *summary) add(o Tally) {
 	t.Lost += o.Lost
 	t.Entries += o.Entries
 	t.Stopped += o.Stopped
-	for i, n := range []int{o.LeaderChanges, o.Compactions, o.Truncations, o.Released, o.Snapshots, o.Changes, o.Stopped, o.Interrupted} {
+	for i, n := range []int{o.LeaderChanges, o.Compactions, o.Truncations, o.Released, o.Snapshots, o.Changes, o.Stopped, o.Interrupted, o.Ended, o.Renewals} {
 		if n > 0 {
 			s.saws[i]++
 		}
@@ -161,6 +161,7 @@ func (s *summary) saw() []saw {
 		{"leader change", s.saws[0]}, {"compaction", s.saws[1]}, {"truncation of a log's end", s.saws[2]},
 		{"log whose beginning was given back", s.saws[3]}, {"snapshot install", s.saws[4]}, {"membership change", s.saws[5]},
 		{"member that its disk has stopped", s.saws[6]}, {"snapshot install that was cut short", s.saws[7]},
+		{"lease whose time was over", s.saws[8]}, {"renewal of a lease", s.saws[9]},
 	}
 }
 

@@ -79,6 +79,8 @@ func (c *Cluster) linearizable() error {
 // same: the log can only bring the wrong order, and then none is found.
 func (c *Cluster) testimony(op *operation) (testimony, bool) {
 	switch {
+	case op.ask.kind == renew:
+		return testimony{}, false // see checkDecision
 	case op.ask.kind == stale:
 		return testimony{}, false // they may be of the past; see checkAnswer
 	case op.outcome == answered:

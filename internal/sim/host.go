@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
@@ -35,6 +36,7 @@ type host struct {
 
 	*rooms
 	core   *replica.Core
+	keeper *lease.Keeper
 	woken  bool
 	beat   time.Duration // between two ticks: clocks differ
 	lag    time.Duration // by which Now is behind while a sync has not ended
@@ -94,11 +96,13 @@ func (h *host) start() {
 		return
 	}
 	h.life++
+	h.keeper = lease.NewKeeper(lease.Pace{Extension: time.Second})
 	h.disk.Inject(h.reads.inject())
 	rooms, err := opening{
 		fs: h.disk, begin: h.begin, segment: segmentBytes,
-		fatal: h.storeFailed,
-		sync:  h.sync,
+		fatal:  h.storeFailed,
+		sync:   h.sync,
+		leased: func(changes []lease.Change) { h.keeper.Apply(changes, h.c.clock.now) },
 	}.open()
 	h.disk.Inject(nil)
 	if err != nil {
@@ -149,6 +153,7 @@ func (h *host) storeFailed(err error) {
 func (h *host) tick() {
 	h.core.Tick()
 	h.wake()
+	h.lookAtLeases()
 	h.after(h.beat, h.tick)
 }
 

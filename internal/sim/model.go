@@ -26,10 +26,11 @@ type Model struct {
 	// Alarms are those that are raised, by member and type.
 	Alarms map[[2]uint64]bool
 	// Leases are those that are granted.
-	Leases  map[int64]Lease
-	keys    map[string][]version
-	entries []entry           // what stood where, from index 1 on
-	byID    map[uint64]uint64 // the index of each request
+	Leases    map[int64]Lease
+	grantedAt map[int64]uint64 // the entry, of those that are or were
+	keys      map[string][]version
+	entries   []entry           // what stood where, from index 1 on
+	byID      map[uint64]uint64 // the index of each request
 }
 
 // Lease is the time that was granted, and what was left of it when that was
@@ -64,7 +65,7 @@ type version struct {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, Leases: map[int64]Lease{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
+	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, Leases: map[int64]Lease{}, grantedAt: map[int64]uint64{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -146,7 +147,7 @@ func (m *Model) request(data []byte) error {
 	case r.LeaseGrant != nil:
 		g := r.LeaseGrant
 		if _, there := m.Leases[g.ID]; !there && g.ID != 0 && g.TTL <= 9e9 {
-			m.Leases[g.ID] = Lease{TTL: max(g.TTL, shortestTTL)}
+			m.Leases[g.ID], m.grantedAt[g.ID] = Lease{TTL: max(g.TTL, shortestTTL)}, m.Index
 		}
 	case r.LeaseRevoke != nil:
 		if _, there := m.Leases[r.LeaseRevoke.ID]; there {

@@ -24,8 +24,10 @@ const (
 	get   // of the newest revision there is
 	old   // of a given revision, through a barrier
 	stale // serializable: of whatever this member has
+	renew // a lease, in the leader's memory
 )
 
+// reads says that it is in no log.
 func (k kind) reads() bool { return k >= get }
 
 // question is an operation of a client, small enough to be told in a line.
@@ -48,6 +50,9 @@ const clientKeys = 5
 
 // clientLeases is how many leases the clients have among them.
 const clientLeases = 3
+
+// grantedTTL is what they are granted, in seconds.
+const grantedTTL = 15
 
 // draw draws a question.
 func (c *Cluster) draw() question {
@@ -88,7 +93,9 @@ func (c *Cluster) draw() question {
 		q.kind, q.end, q.key, q.lease = grant, "", "", 1+c.rng.Int64N(clientLeases)
 	case n < 70:
 		q.kind, q.end, q.key, q.lease = revoke, "", "", 1+c.rng.Int64N(clientLeases)
-	case n < 87:
+	case n < 75:
+		q.kind, q.end, q.key, q.lease = renew, "", "", 1+c.rng.Int64N(clientLeases)
+	case n < 88:
 		q.kind = get
 	case n < 92:
 		q.kind, q.revision = old, max(1, c.acknowledged+1-c.rng.Int64N(20))
@@ -127,6 +134,8 @@ func (q question) String() string {
 		return fmt.Sprintf("grant lease %d", q.lease)
 	case revoke:
 		return fmt.Sprintf("revoke lease %d", q.lease)
+	case renew:
+		return fmt.Sprintf("renew lease %d", q.lease)
 	case get:
 		return "get " + span
 	case old:
@@ -168,7 +177,7 @@ func (q question) encode(id uint64) []byte {
 	case compaction:
 		r.Compaction = &etcdserverpb.CompactionRequest{Revision: q.revision}
 	case grant:
-		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: q.lease, TTL: 10}
+		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: q.lease, TTL: grantedTTL}
 	case revoke:
 		r.LeaseRevoke = &etcdserverpb.LeaseRevokeRequest{ID: q.lease}
 	}

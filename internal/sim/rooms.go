@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"etcd.alt/internal/datadir"
+	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/sim/disk"
@@ -40,6 +41,8 @@ type opening struct {
 	fatal func(error)
 	// sync runs each sync of the log.
 	sync func(sync func() error) error
+	// leased hears what has become of leases; nil for nobody.
+	leased func([]lease.Change)
 }
 
 // open opens the rooms; of a start that fails nothing stays open.
@@ -53,6 +56,7 @@ func (o opening) open() (*rooms, error) {
 			Background: func(do func()) { do() },
 		},
 		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
+		Leased: o.leased,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)

@@ -87,6 +87,11 @@ type hostState host
 // Apply is replica.State's.
 func (s *hostState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, done func(uint64, any, error)) ([]*raftpb.ConfChange, *raftpb.ConfState, error) {
 	h := (*host)(s)
+	for _, e := range entries {
+		if e.GetIndex() > h.c.model.Index {
+			h.c.checkDecision(h, e)
+		}
+	}
 	if err := h.c.model.Apply(entries); err != nil {
 		h.c.fail(fmt.Errorf("host %d: %w", h.id, err))
 		return nil, nil, err

@@ -1,0 +1,5 @@
+//go:build plant_short
+
+package lease
+
+const plantShort = true

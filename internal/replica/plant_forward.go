@@ -1,0 +1,5 @@
+//go:build plant_forward
+
+package replica
+
+const plantForward = true
