@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/internal/mvcc"
@@ -245,7 +246,7 @@ func (s *Stream) tell(f *finding, next int64) {
 		}
 	}
 	h.mu.Unlock()
-	for left := b.watchers; len(left) > 0; {
+	for left := s.withinReach(b); len(left) > 0; {
 		n, messages, events := 0, 0, 0
 		f.out = f.out[:0]
 		for n < len(left) && (n == 0 || len(f.out) < h.chunk) {
@@ -267,6 +268,29 @@ func (s *Stream) tell(f *finding, next int64) {
 	if cap(f.out) > keepArena {
 		f.out = nil
 	}
+}
+
+// withinReach are the batch's watchers, but for those who are cancelled because a
+// message cannot hold what they would have to be told at once.
+func (s *Stream) withinReach(b *batch) []*watcher {
+	if len(b.arena) <= s.h.largest {
+		return b.watchers
+	}
+	kept := b.watchers[:0]
+	for _, w := range b.watchers {
+		if w.fragment || b.size(w) <= s.h.largest {
+			kept = append(kept, w)
+			continue
+		}
+		s.h.mu.Lock()
+		if !w.dead {
+			reason := fmt.Sprintf("etcdserver: the events up to revision %d are larger than a message can be; watch with fragments", w.revision)
+			s.pushLocked(&control{id: w.id, canceled: true, reason: reason, revision: s.h.mu.position})
+			s.endLocked(w)
+		}
+		s.h.mu.Unlock()
+	}
+	return kept
 }
 
 // offered is what became of an offer.

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type Hub struct {
 	inbox   inbox
 	lagging backlog
 	chunk   int // how much is offered to a sink at once
+	largest int // bytes of a response
 
 	events atomic.Uint64 // handed to sinks
 
@@ -68,7 +70,7 @@ type Hub struct {
 
 // New returns a hub without streams.
 func New(o Options) *Hub {
-	h := &Hub{o: o.withDefaults(), chunk: chunkBytes}
+	h := &Hub{o: o.withDefaults(), chunk: chunkBytes, largest: largestResponse}
 	h.inbox.limit, h.inbox.signal = h.o.InboxBytes, make(chan struct{}, 1)
 	h.lagging.more.L = &h.lagging.mu.Mutex
 	h.mu.index = newIndex()
@@ -232,6 +234,9 @@ func (h *Hub) collectLocked(changes []mvcc.Change) bool {
 }
 
 const (
+	// largestResponse is what clients take at most: a message's length is read as a
+	// signed number.
+	largestResponse = math.MaxInt32 - 1<<16
 	// chunkBytes is one frame of HTTP/2.
 	chunkBytes = 16 << 10
 	// liveBytes is the largest response that is encoded under the lock.

@@ -244,3 +244,31 @@ func TestWatchersAreBounded(t *testing.T) {
 	stream.Close()
 	require.Zero(t, r.hub.Stats().Watchers)
 }
+
+// Who would have to be told more at once than a message can hold is cancelled with a
+// word, unless he takes fragments.
+func TestMoreThanAMessage(t *testing.T) {
+	r := newRig(t)
+	r.hub.largest = 500
+	s, stream := r.client(1000)
+	stream.fragment = 300
+	for i := range 10 {
+		r.update.Put(fmt.Appendf(nil, "a%d", i), make([]byte, 100), 0)
+	}
+	r.update.End()
+	r.commit()
+	all := Request{Key: []byte("a"), End: []byte("b"), Start: 1}
+	stream.Create(all)
+	all.Fragment = true
+	stream.Create(all)
+	r.settle()
+	require.Contains(t, tell(s.read()), "0@2 created")
+	require.Contains(t, tell(s.read()), "1@2 created")
+	require.Equal(t, `0@2 canceled "etcdserver: the events up to revision 2 are larger than a message can be; watch with fragments"`, tell(s.read()))
+	events := 0
+	for m := s.read(); m != nil; m = s.read() {
+		events += len(m.Events)
+		require.Equal(t, events < 10, m.Fragment)
+	}
+	require.Equal(t, 10, events)
+}

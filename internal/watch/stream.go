@@ -289,7 +289,7 @@ func (s *Stream) scheduleLocked() {
 func (s *Stream) answerLocked() bool {
 	h := s.h
 	at := h.mu.position
-	if !s.asked || at < s.askedAt || at+1 < s.ahead {
+	if !s.asked || at < s.askedAt || at+1 < s.ahead || len(s.lagging) > 0 {
 		return false
 	}
 	living := false
