@@ -49,6 +49,7 @@ func TestRefusals(t *testing.T) {
 		{env: []string{"ETCD_HEARTBEAT_INTERVAL=fast"}, want: `invalid value "fast" for ETCD_HEARTBEAT_INTERVAL`},
 		{args: []string{"--heartbeat-interval=0"}, want: "--heartbeat-interval must be above 0 ms"},
 		{args: []string{"--election-timeout=400"}, want: "--election-timeout (400ms) must be at least five times"},
+		{args: []string{"--watch-progress-notify-interval=99ms"}, want: "--watch-progress-notify-interval (99ms) must be at least 100ms, or 0"},
 		{args: []string{"--election-timeout=60000"}, want: "--election-timeout (1m0s) must not be above 50000 ms"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1:1"}, want: "--advertise-client-urls is required"},
 		{args: []string{"--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://x:1"}, want: "not a domain name"},
