@@ -1,0 +1,356 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"etcd.alt/api/etcdserverpb"
+)
+
+// Rows and figures of watches.
+const (
+	watchEvents     = "watch-event"
+	watchSlower     = "watch-put-time"
+	watchLater      = "watch-put-p99"
+	watchDeafMemory = "watch-deaf-memory"
+	watchDeafP99    = "watch-deaf-p99"
+
+	pathWatch = "/etcdserverpb.Watch/Watch"
+)
+
+// watches measures what it costs to tell watchers of puts, and what watchers cost
+// others.
+func (b *suite) watches(ctx context.Context) (results, error) {
+	servers, err := b.open(ctx, b.ours, b.peer)
+	defer func() { closeAll(servers) }()
+	if err != nil {
+		return results{}, err
+	}
+	res := results{Rows: []row{b.row(ctx, load{
+		id: watchEvents, name: "event told to a watcher, 10 streams x 100 watchers of one key", client: "grpc-go 10x1", run: tellEvents,
+	}, servers)}}
+	if err := ctx.Err(); err != nil {
+		return res, err
+	}
+	closeAll(servers)
+	for _, k := range []kind{b.ours, b.peer} {
+		for _, measure := range []func(context.Context, kind) ([]figure, error){b.beside, b.stalled} {
+			figures, err := measure(ctx, k)
+			for _, f := range figures {
+				if f.Server = k.Name; err != nil {
+					f.Values, f.Why = nil, err.Error()
+				}
+				b.note(f)
+				res.Figures = append(res.Figures, f)
+			}
+			if err := ctx.Err(); err != nil {
+				return res, err
+			}
+		}
+	}
+	return res, nil
+}
+
+// lengths is a codec that leaves what is received undecoded, but for its length.
+type lengths struct{}
+
+func (lengths) Name() string { return "proto" }
+func (lengths) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := v.(interface{ MarshalVT() ([]byte, error) }).MarshalVT()
+	return mem.BufferSlice{mem.SliceBuffer(b)}, err
+}
+func (lengths) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*int) = data.Len()
+	return nil
+}
+
+// watchStream opens a stream with a watcher of each key, and returns when all are
+// there.
+func watchStream(ctx context.Context, conn *grpc.ClientConn, keys [][]byte, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pathWatch, options...)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		r := &etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: &etcdserverpb.WatchCreateRequest{Key: k}}}
+		if err := stream.SendMsg(r); err != nil {
+			return nil, err
+		}
+	}
+	return stream, nil
+}
+
+// tellEvents is a runner whose requests are events: a thousand watchers see a key
+// being put until n were told.
+func tellEvents(ctx context.Context, s *server, _, n int) (sample, error) {
+	const streams, watchers = 10, 100
+	puts := max(1, n/(streams*watchers))
+	d, err := dial(s.addr, streams, 1)
+	if err != nil {
+		return sample{}, err
+	}
+	defer d.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := bytes.Repeat([]byte("w"), 36)
+	ready, told := make(chan error, streams), make(chan error, streams)
+	for _, conn := range d.conns {
+		stream, err := watchStream(ctx, conn, repeat(watched, watchers))
+		if err != nil {
+			return sample{}, err
+		}
+		go func() {
+			ready <- receiveEvents(stream, watchers, 0)
+			told <- receiveEvents(stream, 0, puts*watchers)
+		}()
+	}
+	for range streams {
+		if err := <-ready; err != nil {
+			return sample{}, err
+		}
+	}
+	begin := time.Now()
+	if _, err := viaGo(1, 8, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
+		return put(ctx, conn, watched, value(i))
+	})(ctx, s, 0, puts); err != nil {
+		return sample{}, err
+	}
+	for range streams {
+		if err := <-told; err != nil {
+			return sample{}, err
+		}
+	}
+	return sample{Requests: puts * streams * watchers, Wall: time.Since(begin)}, nil
+}
+
+func repeat(k []byte, n int) (all [][]byte) {
+	for range n {
+		all = append(all, k)
+	}
+	return all
+}
+
+// receiveEvents receives until so many watchers were created and so many events
+// told.
+func receiveEvents(stream grpc.ClientStream, created, events int) error {
+	for created > 0 || events > 0 {
+		res := &etcdserverpb.WatchResponse{}
+		if err := stream.RecvMsg(res); err != nil {
+			return err
+		}
+		switch {
+		case res.Canceled:
+			return fmt.Errorf("a watcher was canceled: %s", res.CancelReason)
+		case res.Created:
+			created--
+		}
+		events -= len(res.Events)
+	}
+	return nil
+}
+
+// beside compares puts of a loaded member with and without ten thousand watchers of
+// keys of their own, each of which 5,000 puts a second are told to.
+func (b *suite) beside(ctx context.Context, k kind) ([]figure, error) {
+	slower := figure{ID: watchSlower, Name: "time per put with 1,000 streams x 10 watchers told of 5,000 puts a second, over that without them", Unit: "x"}
+	later := figure{ID: watchLater, Name: "the same of the puts' p99", Unit: "x"}
+	servers, err := b.open(ctx, k)
+	defer func() { closeAll(servers) }()
+	if err == nil {
+		err = servers[0].running()
+	}
+	if err != nil {
+		return []figure{slower, later}, err
+	}
+	s := servers[0]
+	for turn := range b.turns {
+		without, err := b.putsBeside(ctx, s, turn)
+		if err != nil {
+			return []figure{slower, later}, err
+		}
+		stop, told, err := watchMany(ctx, s, 1000, 10)
+		if err != nil {
+			return []figure{slower, later}, err
+		}
+		with, err := b.putsBeside(ctx, s, turn)
+		if err = errors.Join(err, stop()); err != nil {
+			return []figure{slower, later}, err
+		}
+		if told.Load() == 0 {
+			return []figure{slower, later}, errors.New("no watcher was told anything")
+		}
+		slower.Values = append(slower.Values, with.perReply()/without.perReply())
+		later.Values = append(later.Values, with.P99.Seconds()/without.P99.Seconds())
+	}
+	return []figure{slower, later}, nil
+}
+
+// watchedKey is one of the ten thousand.
+func watchedKey(i int) []byte { return fmt.Appendf(nil, "watched/%08d", i%10_000) }
+
+// putsBeside makes puts as fast as they come while 5,000 a second go to the keys
+// that are, or are not, watched.
+func (b *suite) putsBeside(ctx context.Context, s *server, turn int) (sample, error) {
+	b.quiet(ctx)
+	stop, err := background(ctx, s, 5000, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
+		return put(ctx, conn, watchedKey(i*7919), value(i))
+	})
+	if err != nil {
+		return sample{}, err
+	}
+	x, err := viaGo(conns, 10, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
+		return put(ctx, conn, key(pick(turn, i, 10_000)), value(i))
+	})(ctx, s, turn, b.scaled(100_000))
+	return x, errors.Join(err, stop())
+}
+
+// watchMany opens streams with watchers of keys of their own, and counts what they
+// are told until stopped.
+func watchMany(ctx context.Context, s *server, streams, watchers int) (stop func() error, told *atomic.Int64, err error) {
+	d, err := dial(s.addr, conns, 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told = &atomic.Int64{}
+	var receiving sync.WaitGroup
+	stop = func() error {
+		cancel()
+		receiving.Wait()
+		d.close()
+		return nil
+	}
+	var created sync.WaitGroup
+	for i := range streams {
+		var keys [][]byte
+		for w := range watchers {
+			keys = append(keys, watchedKey(i*watchers+w))
+		}
+		stream, err := watchStream(ctx, d.conns[i%len(d.conns)], keys, grpc.ForceCodecV2(lengths{}))
+		if err != nil {
+			return nil, nil, errors.Join(err, stop())
+		}
+		created.Add(1)
+		receiving.Go(func() {
+			size := 0
+			for range watchers {
+				if stream.RecvMsg(&size) != nil {
+					break
+				}
+			}
+			created.Done()
+			for stream.RecvMsg(&size) == nil {
+				told.Add(1)
+			}
+		})
+	}
+	created.Wait()
+	return stop, told, nil
+}
+
+// stalled looks at a member that tells 1 GB to a hundred streams that take nothing
+// beyond what a connection takes by itself: what that adds in memory, and what it
+// does to the puts.
+func (b *suite) stalled(ctx context.Context, k kind) ([]figure, error) {
+	added := figure{ID: watchDeafMemory, Name: "memory that 100 streams which take nothing of 1 GB of events add", Unit: "MB"}
+	later := figure{ID: watchDeafP99, Name: "p99 of the puts of that, over that without the streams", Unit: "x"}
+	fail := func(err error) ([]figure, error) { return []figure{added, later}, err }
+	var peak [2]int64
+	var p99 [2]time.Duration
+	for with := range 2 {
+		servers, err := b.open(ctx, k)
+		if err == nil {
+			err = servers[0].running()
+		}
+		if err != nil {
+			closeAll(servers)
+			return fail(err)
+		}
+		peak[with], p99[with], err = b.tellTheDeaf(ctx, servers[0], with*100)
+		closeAll(servers)
+		if err != nil {
+			return fail(err)
+		}
+	}
+	added.Values = []float64{megabytes(max(peak[1]-peak[0], 0))}
+	later.Values = []float64{p99[1].Seconds() / p99[0].Seconds()}
+	return []figure{added, later}, nil
+}
+
+// tellTheDeaf puts 1 GB below what n streams watch that take nothing, and returns
+// the most memory that the server had, and the p99 of the puts.
+func (b *suite) tellTheDeaf(ctx context.Context, s *server, n int) (peak int64, p99 time.Duration, err error) {
+	watched := []byte("deaf")
+	end, err := watchDeaf(s.addr, n, watched)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer end()
+	b.quiet(ctx)
+	const size = 64 << 10
+	large := bytes.Repeat([]byte("v"), size)
+	begun, err := s.memory()
+	if err != nil {
+		return 0, 0, err
+	}
+	x, err := viaGo(2, 4, func(ctx context.Context, conn *grpc.ClientConn, _, _ int) error {
+		return put(ctx, conn, watched, large)
+	})(ctx, s, 0, b.scaled(1<<30/size))
+	if err != nil {
+		return 0, 0, err
+	}
+	m, err := s.memory()
+	return m.Peak - begun.Resident, x.P99, err
+}
+
+// watchDeaf opens n connections, each with a stream that watches a key and is never
+// given any credit, and reads none of them.
+func watchDeaf(addr string, n int, watched []byte) (end func(), err error) {
+	var open []net.Conn
+	end = func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}
+	body, err := frame(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: &etcdserverpb.WatchCreateRequest{Key: watched}}})
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			end()
+			return nil, err
+		}
+		open = append(open, c)
+		if err := whisper(c, body); err != nil {
+			end()
+			return nil, err
+		}
+	}
+	time.Sleep(time.Second) // they are created by then
+	return end, nil
+}
+
+func whisper(c net.Conn, body []byte) error {
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		return err
+	}
+	f := http2.NewFramer(c, nil)
+	var head headerBlock
+	head.add(":method", "POST", ":scheme", "http", ":path", pathWatch, ":authority", "bench", "content-type", "application/grpc", "te", "trailers")
+	return errors.Join(f.WriteSettings(),
+		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.b, EndHeaders: true}),
+		f.WriteData(1, false, body))
+}
