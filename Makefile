@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault failover soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official mixed failover soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -59,8 +59,17 @@ full: build ## fill a member's disk, kill it, free space again
 	CRASH_FULL_DISK=1 $(GO) test ./test/crash -run Fill -count=1 -v -timeout 20m
 
 MINUTES ?= 10
+FAULT_TESTS ?= Faults|Disk
 fault: build ## three members and clients under kill -9, stops, cuts and full disks for MINUTES; histories judged (SEED)
-	FAULT_MINUTES=$(MINUTES) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(GO) test ./test/fault -run 'Faults|Disk' -count=1 -v -timeout 24h
+	FAULT_MINUTES=$(MINUTES) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(GO) test ./test/fault -run '$(FAULT_TESTS)' -count=1 -v -timeout 24h
+
+# The official client is a module of its own, so it is a program of its own here.
+official: ## the same, asked by the official client
+	$(GO) build -C test/conformance -o ../../bin/outside ./outside
+	FAULT_CLIENT=$(CURDIR)/bin/outside $(MAKE) fault MINUTES=$(MINUTES) FAULT_TESTS=Faults
+
+mixed: ## clusters with members of the upstream etcd 3.7 that ETCD_PEER names
+	$(GO) test ./test/mixed -count=1 -v -timeout 1h
 
 KILLS ?= 50
 failover: build ## kill the leader KILLS times, and measure how long no write succeeds

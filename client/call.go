@@ -24,8 +24,8 @@ const (
 	lastPause  = time.Second
 )
 
-// method is one RPC. reads says that it changes nothing, so that it may be sent
-// any number of times.
+// method is one RPC. reads says that it changes nothing, or nothing more the second
+// time, so that it may be sent any number of times.
 type method struct {
 	path  string
 	reads bool
@@ -38,6 +38,7 @@ var (
 	methodDeleteRange       = method{"/etcdserverpb.KV/DeleteRange", false}
 	methodTxn               = method{"/etcdserverpb.KV/Txn", false}
 	methodReadTxn           = method{"/etcdserverpb.KV/Txn", true}
+	methodGuardedTxn        = method{"/etcdserverpb.KV/Txn", true} // one that may be made twice
 	methodCompact           = method{"/etcdserverpb.KV/Compact", false}
 	methodMemberList        = method{"/etcdserverpb.Cluster/MemberList", true}
 	methodMemberAdd         = method{"/etcdserverpb.Cluster/MemberAdd", false}
@@ -52,6 +53,12 @@ var (
 	methodMoveLeader        = method{"/etcdserverpb.Maintenance/MoveLeader", false}
 	methodDowngrade         = method{"/etcdserverpb.Maintenance/Downgrade", false}
 	methodDowngradeValidate = method{"/etcdserverpb.Maintenance/Downgrade", true}
+	methodWatch             = method{"/etcdserverpb.Watch/Watch", true}
+	methodLeaseGrant        = method{"/etcdserverpb.Lease/LeaseGrant", false}
+	methodLeaseRevoke       = method{"/etcdserverpb.Lease/LeaseRevoke", false}
+	methodLeaseKeepAlive    = method{"/etcdserverpb.Lease/LeaseKeepAlive", true}
+	methodLeaseTimeToLive   = method{"/etcdserverpb.Lease/LeaseTimeToLive", true}
+	methodLeaseLeases       = method{"/etcdserverpb.Lease/LeaseLeases", true}
 	methodSnapshot          = method{"/etcdserverpb.Maintenance/Snapshot", true}
 	methodAuthenticate      = method{"/etcdserverpb.Auth/Authenticate", true}
 )

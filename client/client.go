@@ -33,6 +33,8 @@ type Client struct {
 	conn      *grpc.ClientConn
 	auth      *login // nil if there is neither user nor token
 	logger    *zap.Logger
+	watches   watches
+	keeper    keeper
 }
 
 // New returns a Client. It returns before a connection stands, so that a member
@@ -105,5 +107,9 @@ func (c *Client) credentials(endpoints []endpoint) credentials.TransportCredenti
 // Endpoints returns the endpoints as they were given.
 func (c *Client) Endpoints() []string { return slices.Clone(c.config.Endpoints) }
 
-// Close ends all calls with ErrClosed and closes the connections. Call it once.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close ends all calls with ErrClosed, keeps no lease alive any more, and closes the
+// connections. Call it once.
+func (c *Client) Close() error {
+	c.keeper.halt()
+	return c.conn.Close()
+}

@@ -21,9 +21,10 @@ const (
 	kindDelete
 	kindTxn
 	kindMemberList
+	kindWatch
 )
 
-var kindNames = [...]string{kindGet: "a get", kindPut: "a put", kindDelete: "a delete", kindTxn: "a transaction", kindMemberList: "a member list"}
+var kindNames = [...]string{kindGet: "a get", kindPut: "a put", kindDelete: "a delete", kindTxn: "a transaction", kindMemberList: "a member list", kindWatch: "a watch"}
 
 // option is a bit for each OpOption, so that one that does not go with an
 // operation is refused by name instead of being dropped.
@@ -47,12 +48,17 @@ const (
 	optLease
 	optIgnoreValue
 	optIgnoreLease
+	optProgress
+	optCreated
+	optNoPut
+	optNoDelete
+	optFragment
 )
 
 var optionNames = [...]string{
 	"WithPrefix", "WithRange", "WithFromKey", "WithRev", "WithLimit", "WithSort", "WithSerializable", "WithKeysOnly",
 	"WithCountOnly", "WithMinModRev", "WithMaxModRev", "WithMinCreateRev", "WithMaxCreateRev", "WithPrevKV", "WithLease",
-	"WithIgnoreValue", "WithIgnoreLease",
+	"WithIgnoreValue", "WithIgnoreLease", "WithProgressNotify", "WithCreatedNotify", "WithFilterPut", "WithFilterDelete", "WithFragment",
 }
 
 const optRanges = optPrefix | optRange | optFromKey
@@ -65,6 +71,7 @@ var goesWith = [...]option{
 	kindDelete:     optRanges | optPrevKV,
 	kindTxn:        0,
 	kindMemberList: optSerializable,
+	kindWatch:      optRanges | optRev | optPrevKV | optProgress | optCreated | optNoPut | optNoDelete | optFragment,
 }
 
 // Op is one operation: a get, a put, a delete, or a transaction of such. The
@@ -213,6 +220,24 @@ func (op Op) toPut() *etcdserverpb.PutRequest {
 
 func (op Op) toDelete() *etcdserverpb.DeleteRangeRequest {
 	return &etcdserverpb.DeleteRangeRequest{Key: op.key, RangeEnd: op.end, PrevKv: op.has(optPrevKV)}
+}
+
+func (op Op) toWatch() *etcdserverpb.WatchCreateRequest {
+	r := &etcdserverpb.WatchCreateRequest{
+		Key:            op.key,
+		RangeEnd:       op.end,
+		StartRevision:  op.rev,
+		ProgressNotify: op.has(optProgress),
+		PrevKv:         op.has(optPrevKV),
+		Fragment:       op.has(optFragment),
+	}
+	if op.has(optNoPut) {
+		r.Filters = append(r.Filters, etcdserverpb.WatchCreateRequest_NOPUT)
+	}
+	if op.has(optNoDelete) {
+		r.Filters = append(r.Filters, etcdserverpb.WatchCreateRequest_NODELETE)
+	}
+	return r
 }
 
 func (op Op) toTxn() *etcdserverpb.TxnRequest {

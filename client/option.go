@@ -40,7 +40,7 @@ func WithRange(end string) OpOption {
 	return func(op *Op) { op.set, op.end = op.set|optRange, []byte(end) }
 }
 
-// WithRev gets what was there at a revision; 0 is now.
+// WithRev gets what was there at a revision; 0 is now. A watch begins with it.
 func WithRev(rev int64) OpOption {
 	return func(op *Op) { op.set, op.rev = op.set|optRev, rev }
 }
@@ -91,7 +91,8 @@ func WithMaxCreateRev(rev int64) OpOption {
 	return func(op *Op) { op.set, op.maxCreate = op.set|optMaxCreate, rev }
 }
 
-// WithPrevKV has a put or delete return what was there before.
+// WithPrevKV has a put or delete return what was there before, and a watch tell it
+// with each event.
 func WithPrevKV() OpOption { return flag(optPrevKV) }
 
 // WithLease attaches the key to a lease.
@@ -104,3 +105,21 @@ func WithIgnoreValue() OpOption { return flag(optIgnoreValue) }
 
 // WithIgnoreLease keeps the lease that the key has.
 func WithIgnoreLease() OpOption { return flag(optIgnoreLease) }
+
+// WithProgressNotify has a watch say now and then how far it is when it has nothing
+// to tell. How often, the server knows: every ten minutes unless it was told
+// otherwise.
+func WithProgressNotify() OpOption { return flag(optProgress) }
+
+// WithCreatedNotify has a watch say when it has begun.
+func WithCreatedNotify() OpOption { return flag(optCreated) }
+
+// WithFilterPut has a watch leave out puts.
+func WithFilterPut() OpOption { return flag(optNoPut) }
+
+// WithFilterDelete has a watch leave out deletes.
+func WithFilterDelete() OpOption { return flag(optNoDelete) }
+
+// WithFragment lets the server cut the events of a revision, or of several, into
+// messages of a bounded size. A watch tells them whole all the same.
+func WithFragment() OpOption { return flag(optFragment) }

@@ -79,6 +79,9 @@ type Config struct {
 
 	EnableGRPCGateway bool // the RPCs as JSON under /v3/
 
+	WatchProgressInterval time.Duration // 0 means ten minutes
+	watchBudget           int           // bytes that may wait in a stream of watchers; a test has few
+
 	set map[string]bool // names that were given, not left at their default
 }
 
@@ -115,6 +118,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
 		{section: "Member", name: "quota-backend-bytes", help: "bytes of live history above which writes are refused; 0 means 2 GiB, a negative number none", value: (*bytesize)(&c.QuotaBytes)},
 		{section: "Member", name: "cache-bytes", help: "memory for hot values", value: (*bytesize)(&c.CacheBytes)},
+		{section: "Member", name: "watch-progress-notify-interval", help: "how often watchers that ask for it hear how far they are; 0 means 10m", value: (*duration)(&c.WatchProgressInterval), fileValue: (*nanos)(&c.WatchProgressInterval)},
 		{section: "Member", name: "enable-grpc-gateway", help: "serve the RPCs as JSON over HTTP, under /v3/", value: (*boolean)(&c.EnableGRPCGateway)},
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
@@ -170,7 +174,7 @@ var refused = strings.Fields(`
 	enable-pprof logger enable-log-rotation log-rotation-config-json
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
-	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval watch-progress-notify-interval
+	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval
 	downgrade-check-time bootstrap-defrag-threshold-megabytes`)
 
 // refusedInFile are the same for the sections of a configuration file. A key
@@ -282,6 +286,8 @@ func (c *Config) Validate() error {
 		return errors.New("--cache-bytes must not be negative")
 	case c.MaxRequestBytes == 0 || c.MaxRequestBytes > 64<<20:
 		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
+	case c.WatchProgressInterval != 0 && c.WatchProgressInterval < 100*time.Millisecond:
+		return fmt.Errorf("--watch-progress-notify-interval (%v) must be at least 100ms, or 0", c.WatchProgressInterval)
 	case c.Metrics != "basic" && c.Metrics != "extensive":
 		return fmt.Errorf("--metrics is %q; it must be basic or extensive", c.Metrics)
 	case c.LogFormat != "json" && c.LogFormat != "console":

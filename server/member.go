@@ -177,9 +177,15 @@ func (m *Member) start(ctx context.Context) error {
 		RequestTimeout:  requestTimeout + 2*c.ElectionTimeout,
 		Peers:           service.Peers{ActiveSince: m.peers.transport.ActiveSince, Promote: m.peers.promote, Renew: m.peers.renew, TimeToLive: m.peers.timeToLive},
 		StrictReconfig:  c.StrictReconfigCheck,
-		Version:         version.Server,
-		StorageVersion:  version.Storage,
-		Logger:          m.logger.Named("service"),
+		Watch: service.WatchConfig{
+			ProgressInterval: c.WatchProgressInterval,
+			ElectionTimeout:  c.ElectionTimeout,
+			Budget:           c.watchBudget,
+			Fragment:         int(c.MaxRequestBytes) + messageSlack,
+		},
+		Version:        version.Server,
+		StorageVersion: version.Storage,
+		Logger:         m.logger.Named("service"),
 	})
 	close(m.ready)
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
@@ -261,6 +267,7 @@ func (m *Member) serve() error {
 	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
 	m.counts.Requests(m.service.Counts)
 	m.counts.Leases(m.service.LeaseCounts)
+	m.counts.Watch(m.state.Watch.Stats)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {

@@ -17,8 +17,8 @@ var plan = map[string][]string{
 	"cmd/etcd":           {"server"},
 	"server":             {"*"},
 	"internal/web":       {"internal/service", "internal/rpc"},
-	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram"},
-	"internal/service":   {"internal/lease", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram"},
+	"internal/metrics":   {"internal/peer", "internal/rpc", "internal/service", "internal/state", "internal/machine", "internal/histogram", "internal/watch"},
+	"internal/service":   {"internal/lease", "internal/recipe", "internal/rpc", "internal/replica", "internal/state", "internal/machine", "internal/mvcc", "internal/member", "internal/space", "internal/store", "internal/histogram", "internal/watch"},
 	"internal/cert":      {},
 	"internal/rpc":       {},
 	"internal/replica":   {"internal/raft", "internal/wal"},
@@ -27,10 +27,12 @@ var plan = map[string][]string{
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
 	"internal/sim":       {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
-	"internal/state":     {"internal/datadir", "internal/lease", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal"},
+	"internal/state":     {"internal/datadir", "internal/lease", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal", "internal/watch"},
 	"internal/machine":   {"internal/lease", "internal/mvcc", "internal/member", "internal/store"},
+	"internal/recipe":    {},
 	"internal/lease":     {"internal/store"},
 	"internal/mvcc":      {"internal/store"},
+	"internal/watch":     {"internal/mvcc", "internal/store"},
 	"internal/member":    {"internal/store"},
 	"internal/space":     {},
 	"internal/store":     {},
@@ -41,15 +43,18 @@ var plan = map[string][]string{
 	"test/member":        {},
 	"test/smalldisk":     {},
 	"test/crash":         {"test/member", "test/smalldisk"},
-	"test/fault":         {"client", "internal/member", "test/fault/history", "test/fault/network", "test/member", "test/smalldisk"},
+	"test/fault":         {"client", "internal/member", "test/fault/history", "test/fault/network", "test/fault/outside", "test/member", "test/smalldisk"},
+	"test/mixed":         {"client", "test/member"},
 	"test/fault/history": {},
 	"test/fault/network": {},
+	"test/fault/outside": {"test/fault/history"},
 	"test/h2spec":        {"test/member"},
 	"test/soak":          {"internal/rpc", "test/member"},
 	"test/interop":       {"internal/rpc", "test/member"},
 	"cmd/etcdctl":        {"internal/ctl"},
 	"cmd/etcdutl":        {"internal/utl"},
-	"client":             {},
+	"client":             {"internal/recipe"},
+	"client/concurrency": {"client", "internal/recipe"},
 	"internal/ctl":       {"client"},
 	"internal/utl":       {},
 	"internal/compactor": {},
@@ -58,7 +63,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space", "internal/watch"}
 
 type pkg struct {
 	ImportPath string

@@ -60,6 +60,7 @@ type Call struct {
 	inboxEnd error       // what Recv says after the last message
 	recvable *sync.Cond
 	sendable *sync.Cond
+	waits    []roomWait
 	stopped  bool // by StopRecv
 
 	ctx    context.Context
@@ -392,6 +393,7 @@ func (c *Conn) closeLocked(call *Call) {
 		call.recvable.Broadcast()
 		call.sendable.Broadcast()
 	}
+	call.tellRoomLocked()
 	if c.local != nil {
 		c.local.moved.Broadcast()
 		return

@@ -39,5 +39,5 @@
 //
 // There is one lock per connection, Conn.mu. Code whose name ends in Locked
 // runs under it. No handler and no callback runs under it, except the
-// marshalling of a small reply. Server.mu is never taken inside Conn.mu.
+// marshalling of a small reply, and Stream.Room's, which only hands over. Server.mu is never taken inside Conn.mu.
 package rpc

@@ -153,6 +153,7 @@ func (c *Conn) pumpLocked() {
 		}
 		if call.sendable != nil {
 			call.sendable.Signal()
+			call.tellRoomLocked()
 		}
 		c.enrolLocked(call)
 	}

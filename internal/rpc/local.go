@@ -222,6 +222,7 @@ func (l *LocalCall) read(b []byte) error {
 		}
 		if call.sendable != nil {
 			call.sendable.Signal()
+			call.tellRoomLocked()
 		}
 	}
 	return nil

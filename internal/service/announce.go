@@ -10,6 +10,7 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
+	"etcd.alt/internal/machine"
 )
 
 // Announce makes this member's name and client URLs known through the log, where
@@ -80,20 +81,42 @@ func (s *Service) Compact(ctx context.Context, revision int64) error {
 
 // proposeAndWait sends a request of the member's own through the log.
 func (s *Service) proposeAndWait(ctx context.Context, r *etcdserverpb.InternalRaftRequest) error {
+	_, err := s.proposeForResult(ctx, r)
+	return err
+}
+
+// proposeForResult is proposeAndWait for who wants to know what came of it.
+func (s *Service) proposeForResult(ctx context.Context, r *etcdserverpb.InternalRaftRequest) (*machine.Result, error) {
 	r.Header = &etcdserverpb.RequestHeader{ID: s.newID()}
 	data, err := r.MarshalVT()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	done := make(waiter, 1)
+	done := make(resultWaiter, 1)
 	if err := s.c.Replica.Propose(r.Header.ID, data, done); err != nil {
-		return err
+		return nil, err
 	}
 	s.Kick()
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		return a.result, a.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, context.Cause(ctx)
 	}
+}
+
+// resultWaiter is a replica.Caller for a goroutine that waits. It has room for the
+// answer.
+type resultWaiter chan struct {
+	result *machine.Result
+	err    error
+}
+
+// Done is replica.Caller's.
+func (w resultWaiter) Done(result any, err error) {
+	r, _ := result.(*machine.Result) // nil with an error
+	w <- struct {
+		result *machine.Result
+		err    error
+	}{r, err}
 }

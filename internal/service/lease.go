@@ -32,15 +32,21 @@ func (s *Service) leaseGrant(c *rpc.Call) {
 		s.propose(c, fieldLeaseGrant, answerGrant)
 		return
 	}
-	for r.ID == 0 {
-		r.ID = int64(s.newID() & math.MaxInt64)
-	}
+	r.ID = s.newLeaseID()
 	payload, err := r.MarshalVT()
 	if err != nil {
 		fail(c, err)
 		return
 	}
 	s.proposePayload(c, fieldLeaseGrant, payload, answerGrant)
+}
+
+// newLeaseID makes an id as newID does, which is positive.
+func (s *Service) newLeaseID() (id int64) {
+	for id == 0 {
+		id = int64(s.newID() & math.MaxInt64)
+	}
+	return id
 }
 
 func answerGrant(s *Service, c *rpc.Call, r *machine.Result) {

@@ -44,6 +44,8 @@ type Config struct {
 	RequestTimeout time.Duration
 	// Space watches the disk.
 	Space *space.Watch
+	// Watch is how watches are served.
+	Watch WatchConfig
 	// Peers is what is known of the other members.
 	Peers Peers
 	// StrictReconfig refuses changes of the membership that endanger the quorum.
@@ -77,6 +79,7 @@ type Service struct {
 	counts  *counts
 
 	promotions promotions
+	watches    *watches
 	keepAlives keepAlives
 
 	waits sync.WaitGroup // goroutines that wait for a sweep, and the one that ends leases
@@ -94,6 +97,7 @@ func New(c Config) *Service {
 	s := &Service{c: c, counts: newCounts(), stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
 	s.workers.start()
+	s.watches = s.startWatches()
 	s.waits.Go(s.routineLeases)
 	return s
 }
@@ -106,6 +110,7 @@ func (s *Service) Drain() { s.drained.Do(func() { close(s.drain) }) }
 // errs.Stopped. The replica has ended by then, so nothing new comes.
 func (s *Service) Close() {
 	close(s.stop)
+	s.watches.close()
 	s.waits.Wait()
 	s.workers.stop()
 }
@@ -123,11 +128,19 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/etcdserverpb.KV/DeleteRange", Inline: s.deleteRange},
 		{Path: "/etcdserverpb.KV/Txn", Inline: s.txn},
 		{Path: "/etcdserverpb.KV/Compact", Inline: s.compact},
+		{Path: "/etcdserverpb.Watch/Watch", Stream: s.watch},
 		{Path: "/etcdserverpb.Lease/LeaseGrant", Inline: s.leaseGrant},
 		{Path: "/etcdserverpb.Lease/LeaseRevoke", Inline: s.leaseRevoke},
 		{Path: "/etcdserverpb.Lease/LeaseKeepAlive", Stream: s.leaseKeepAlive},
 		{Path: "/etcdserverpb.Lease/LeaseTimeToLive", Stream: s.leaseTimeToLive},
 		{Path: "/etcdserverpb.Lease/LeaseLeases", Stream: s.leaseLeases},
+		{Path: "/v3lockpb.Lock/Lock", Stream: s.lock},
+		{Path: "/v3lockpb.Lock/Unlock", Stream: s.unlock},
+		{Path: "/v3electionpb.Election/Campaign", Stream: s.campaign},
+		{Path: "/v3electionpb.Election/Proclaim", Stream: s.proclaim},
+		{Path: "/v3electionpb.Election/Leader", Stream: s.leader},
+		{Path: "/v3electionpb.Election/Observe", Stream: s.observe},
+		{Path: "/v3electionpb.Election/Resign", Stream: s.resign},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Cluster/MemberAdd", Inline: s.memberAdd},
 		{Path: "/etcdserverpb.Cluster/MemberRemove", Inline: s.memberRemove},

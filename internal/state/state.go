@@ -12,6 +12,7 @@ import (
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/store"
+	"etcd.alt/internal/watch"
 )
 
 // Options are what a State is opened with.
@@ -36,6 +37,8 @@ type State struct {
 	*machine.Machine
 	// Data is the directory. Its log belongs to the replica.
 	Data *datadir.Data
+	// Watch hands out what has changed. Somebody must run it for those who watch.
+	Watch *watch.Hub
 
 	options Options
 }
@@ -57,6 +60,7 @@ func Open(o Options) (*State, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Log.Close(), d.Close())
 	}
+	s.Watch = watch.New(watch.Options{View: func() *mvcc.View { return s.View().Keys }})
 	return s, nil
 }
 
@@ -79,6 +83,7 @@ func (s *State) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done
 	if err != nil {
 		return nil, nil, err
 	}
+	s.Watch.Take(e.Changes)
 	if len(e.Leases) > 0 && s.options.Leased != nil {
 		s.options.Leased(e.Leases)
 	}
@@ -154,6 +159,7 @@ func (s *State) Install(m *raftpb.SnapshotMetadata) error {
 		return err
 	}
 	s.Machine.Replace(loaded)
+	s.Watch.Replaced()
 	s.Data.Retire(old, s.options.Failed)
 	return nil
 }

@@ -58,6 +58,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case m == nil:
 		refuse(w, status.New(codes.NotFound, "Not Found"), http.StatusNotFound)
 		return
+	case wantsSocket(r):
+		g.serveSocket(w, r)
+		return
 	case r.Method != http.MethodPost:
 		refuse(w, status.New(codes.Unimplemented, "Method Not Allowed"), http.StatusNotImplemented)
 		return

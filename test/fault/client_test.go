@@ -39,13 +39,19 @@ func (r *record) now() int64 { return time.Since(r.began).Nanoseconds() }
 
 func (r *record) value() string { return fmt.Sprintf("%s%d", r.prefix, r.count.Add(1)) }
 
+// asker is a client of one member, or of all.
+type asker interface {
+	// ask sends an operation, and takes down the answer.
+	ask(ctx context.Context, o *history.Op) error
+}
+
 // worker is one client. It talks to one member for a while, or to whichever the
 // client library takes.
 type worker struct {
 	r      *record
 	number int
 	rng    *rand.Rand
-	client *client.Client
+	client asker
 	seen   map[string]int64 // the last modification it knows of
 }
 
@@ -78,9 +84,9 @@ func (w *worker) routineWork(ctx context.Context) {
 
 // move has the worker talk to somebody else.
 func (w *worker) move() {
-	w.client = w.r.c.anywhere
+	w.client = w.r.c.asks[size]
 	if w.number%2 == 0 {
-		w.client = w.r.c.at[w.rng.IntN(size)]
+		w.client = w.r.c.asks[w.rng.IntN(size)]
 	}
 }
 
@@ -117,7 +123,7 @@ func (w *worker) draw() *history.Op {
 }
 
 // do makes an operation, records it, and says whether it was answered.
-func (r *record) do(c *client.Client, o *history.Op, patience time.Duration) bool {
+func (r *record) do(c asker, o *history.Op, patience time.Duration) bool {
 	r.count.Add(1)
 	ctx, cancel := context.WithTimeout(r.c.t.Context(), patience)
 	defer cancel()
@@ -126,7 +132,7 @@ func (r *record) do(c *client.Client, o *history.Op, patience time.Duration) boo
 		lives[i] = h.life.Load()
 	}
 	o.Call = r.now()
-	err := ask(ctx, c, o)
+	err := c.ask(ctx, o)
 	o.Return = r.now()
 	switch {
 	case err == nil:
@@ -147,8 +153,11 @@ func (r *record) do(c *client.Client, o *history.Op, patience time.Duration) boo
 	return err == nil
 }
 
-// ask sends an operation, and takes down the answer.
-func ask(ctx context.Context, c *client.Client, o *history.Op) error {
+// own is a client of this module.
+type own struct{ *client.Client }
+
+// ask is asker's.
+func (c own) ask(ctx context.Context, o *history.Op) error {
 	switch o.Kind {
 	case history.Put:
 		res, err := c.Put(ctx, o.Key, o.Value+padding(o.Value), client.WithPrevKV())

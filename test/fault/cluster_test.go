@@ -35,6 +35,8 @@ type cluster struct {
 	// at has a client of each member alone, anywhere one of all.
 	at       [size]*client.Client
 	anywhere *client.Client
+	// asks are the clients whose answers are judged: of each member, then of all.
+	asks [size + 1]asker
 	// story, unless nil, tells what is to be kept of a test that has failed,
 	// beside the logs.
 	story func() string
@@ -86,9 +88,17 @@ func start(t *testing.T, s settings) *cluster {
 	for i, h := range c.hosts {
 		h.Args("--initial-cluster", strings.Join(initial, ","))
 		c.at[i] = connect(t, endpoints[i:i+1], quickly)
+		c.asks[i] = own{c.at[i]}
 		c.launch(i)
 	}
 	c.anywhere = connect(t, endpoints)
+	c.asks[size] = own{c.anywhere}
+	if path := os.Getenv("FAULT_CLIENT"); path != "" {
+		p := launchProgram(t, path, [][]string{endpoints[:1], endpoints[1:2], endpoints[2:], endpoints})
+		for i := range c.asks {
+			c.asks[i] = p.at(i)
+		}
+	}
 	c.awaitServing(time.Minute)
 	return c
 }

@@ -152,7 +152,7 @@ func (r *run) lag() {
 	r.sleep(1500, 1600) // it is not heard of for longer than an election takes
 	for n := 0; n < bulkValues; {
 		o := &history.Op{Client: workers, Kind: history.Put, Key: fmt.Sprintf("bulk/%d", n), Value: "bulk" + r.record.value()}
-		if r.record.do(c.at[(i+1+n%2)%size], o, 5*time.Second) {
+		if r.record.do(c.asks[(i+1+n%2)%size], o, 5*time.Second) {
 			n++
 		}
 		if c.t.Context().Err() != nil {

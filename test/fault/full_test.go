@@ -67,7 +67,7 @@ func (r *run) fill(disk string, leads bool) {
 			r.sleep(50, 100) // one whose store has failed may take 10 s to end
 		}
 		o := &history.Op{Client: workers, Kind: history.Put, Key: fmt.Sprintf("bulk/%d", n), Value: "bulk" + r.record.value()}
-		r.record.do(c.at[1+n%2], o, 5*time.Second)
+		r.record.do(c.asks[1+n%2], o, 5*time.Second)
 	}
 	c.kill(small) // it is down
 	log := c.hosts[small].Log()
@@ -78,7 +78,7 @@ func (r *run) fill(disk string, leads bool) {
 	require.NotContains(t, log, "goroutine ", "the member ended in disorder")
 	r.await("the others go on", func() bool {
 		o := &history.Op{Client: workers, Kind: history.Put, Key: r.record.prefix + "0", Value: r.record.value()}
-		return r.record.do(c.at[1], o, 5*time.Second)
+		return r.record.do(c.asks[1], o, 5*time.Second)
 	})
 	// It may be sent the state.
 	smalldisk.Resize(t, disk, smalldisk.Used(t, disk)+(512<<20))

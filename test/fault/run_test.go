@@ -27,10 +27,13 @@ type run struct {
 	record *record // of the epoch
 	epochs int
 
+	followers []*follower // of the epoch
+
 	// What is told at the end.
 	brought           map[string]int // faults by their name
 	answered, unknown int
 	refused           int
+	told              int // events of all watches
 	moved             int
 	slowest           time.Duration // until all served again after a storm
 	watch             *leaders
@@ -80,20 +83,25 @@ func (r *run) epoch(disturb func(until time.Time), length time.Duration) {
 	r.epochs++
 	r.record = &record{c: r.c, began: r.began, prefix: fmt.Sprintf("e%d/", r.epochs)}
 	ctx, cancel := context.WithCancel(r.c.t.Context())
-	defer cancel()
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer cancel() // before the wait
+	r.follow(ctx, r.ledger.Revision()+1, &following)
+	working, rest := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer rest()
 	for i := range workers {
 		w := &worker{r: r.record, number: i, rng: rand.New(rand.NewPCG(r.rng.Uint64(), 0)), seen: map[string]int64{}}
-		wg.Go(func() { w.routineWork(ctx) })
+		work.Go(func() { w.routineWork(working) })
 	}
 	disturb(time.Now().Add(length))
 	r.c.heal()
 	healed := time.Now()
 	r.c.awaitServing(time.Minute)
 	r.slowest = max(r.slowest, time.Since(healed))
-	cancel()
-	wg.Wait()
+	rest()
+	work.Wait()
 	r.judge()
 }
 
@@ -145,6 +153,7 @@ func (r *run) judge() {
 	t.Logf("epoch %d: %d operations, %d effects of unknown ends, revision %d, judged in %v", r.epochs, len(ops), len(late), to, time.Since(began).Round(time.Millisecond))
 	r.compare(ctx, to)
 	r.sample(ctx, from, to)
+	r.followed(from, to)
 	if r.rng.IntN(2) == 0 {
 		_, err := r.c.anywhere.Compact(ctx, to)
 		require.NoError(t, err)
@@ -242,6 +251,7 @@ func (r *run) table() string {
 	fmt.Fprintf(w, "end unknown\t%d (%d had an effect)\n", r.unknown, r.ledger.Late)
 	fmt.Fprintf(w, "refused\t%d\n", r.refused)
 	fmt.Fprintf(w, "revisions\t%d\n", r.ledger.Revision())
+	fmt.Fprintf(w, "events told\t%d\n", r.told)
 	fmt.Fprintf(w, "leaders seen\t%d\n", r.watch.seen())
 	fmt.Fprintf(w, "leadership moved by request\t%d\n", r.moved)
 	fmt.Fprintf(w, "all serve again after, at most\t%v\n", r.slowest.Round(time.Millisecond))

@@ -1,0 +1,182 @@
+package concurrency_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"etcd.alt/client"
+	"etcd.alt/client/concurrency"
+	"etcd.alt/server"
+)
+
+// open starts a member and returns where it serves.
+func open(t *testing.T) string {
+	t.Helper()
+	c := server.Default()
+	c.DataDir = filepath.Join(t.TempDir(), "data")
+	c.ListenClientURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.UnsafeNoFsync = true
+	m, err := server.Start(t.Context(), c, zap.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m.ClientAddresses()[0].String()
+}
+
+func connect(t *testing.T, address string) *client.Client {
+	t.Helper()
+	c, err := client.New(t.Context(), client.Config{Endpoints: []string{address}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() }) // a test may have closed it
+	return c
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func session(t *testing.T, c *client.Client, options ...concurrency.SessionOption) *concurrency.Session {
+	t.Helper()
+	s, err := concurrency.NewSession(within(t), c, options...)
+	require.NoError(t, err)
+	return s
+}
+
+func TestOneAtATimeHoldsALock(t *testing.T) {
+	address := open(t)
+	var held, rounds atomic.Int64
+	var last int64
+	var wg sync.WaitGroup
+	for range 8 {
+		c := connect(t, address)
+		wg.Go(func() {
+			s := session(t, c)
+			m := concurrency.NewMutex(s, "lock")
+			for range 10 {
+				require.NoError(t, m.Lock(within(t)))
+				require.Equal(t, int64(1), held.Add(1))
+				require.Greater(t, m.Revision(), last, "a fencing token rises")
+				last = m.Revision()
+				res, err := c.Txn().If(m.IsOwner()).Then(client.OpPut("guarded", fmt.Sprint(last))).Commit(within(t))
+				require.NoError(t, err)
+				require.True(t, res.Succeeded)
+				held.Add(-1)
+				require.NoError(t, m.Unlock(within(t)))
+				rounds.Add(1)
+			}
+			require.ErrorIs(t, m.Unlock(within(t)), concurrency.ErrLockReleased)
+			require.NoError(t, s.Close(within(t)))
+		})
+	}
+	wg.Wait()
+	require.Equal(t, int64(80), rounds.Load())
+}
+
+func TestTryLock(t *testing.T) {
+	c := connect(t, open(t))
+	one, two := concurrency.NewMutex(session(t, c), "lock"), concurrency.NewMutex(session(t, c), "lock")
+	require.NoError(t, one.TryLock(within(t)))
+	require.ErrorIs(t, two.TryLock(within(t)), concurrency.ErrLocked)
+	require.Empty(t, two.Key())
+	res, err := c.Txn().If(two.IsOwner()).Commit(within(t))
+	require.NoError(t, err)
+	require.False(t, res.Succeeded)
+	require.NoError(t, one.Unlock(within(t)))
+	require.NoError(t, two.TryLock(within(t)))
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, one.Lock(short), context.DeadlineExceeded)
+	list, err := c.Get(within(t), "lock/", client.WithPrefix(), client.WithCountOnly())
+	require.NoError(t, err)
+	require.Equal(t, int64(1), list.Count, "who gave up is not in the queue")
+}
+
+// A process that dies holds what it has until its TTL has passed, and not much
+// longer.
+func TestASessionThatIsLost(t *testing.T) {
+	address := open(t)
+	c := connect(t, address)
+	dead := session(t, connect(t, address), concurrency.WithTTL(2))
+	m := concurrency.NewMutex(dead, "lock")
+	require.NoError(t, m.Lock(within(t)))
+	dead.Orphan()
+	<-dead.Done()
+	began := time.Now()
+	s := session(t, c)
+	require.NoError(t, concurrency.NewMutex(s, "lock").Lock(within(t)))
+	require.Greater(t, time.Since(began), time.Second)
+
+	lost := session(t, c, concurrency.WithTTL(10))
+	_, err := c.Revoke(within(t), lost.Lease())
+	require.NoError(t, err)
+	select {
+	case <-lost.Done():
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "a session whose lease is gone is not told")
+	}
+
+	again := session(t, c, concurrency.WithLease(s.Lease()))
+	require.NoError(t, concurrency.NewMutex(again, "lock").TryLock(within(t)), "the lock is the lease's")
+}
+
+func TestElection(t *testing.T) {
+	c := connect(t, open(t))
+	one, two := concurrency.NewElection(session(t, c), "e"), concurrency.NewElection(session(t, c), "e")
+	_, err := one.Leader(within(t))
+	require.ErrorIs(t, err, concurrency.ErrElectionNoLeader)
+	require.ErrorIs(t, one.Proclaim(within(t), "x"), concurrency.ErrElectionNotLeader)
+
+	seen := make(chan string, 10)
+	watching, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for kv, err := range one.Observe(watching) {
+			if err != nil {
+				ended <- err
+				return
+			}
+			seen <- string(kv.Value)
+		}
+	}()
+	saw := func(want string) {
+		t.Helper()
+		select {
+		case got := <-seen:
+			require.Equal(t, want, got)
+		case <-time.After(20 * time.Second):
+			require.Fail(t, "not seen", want)
+		}
+	}
+
+	require.NoError(t, one.Campaign(within(t), "a"))
+	saw("a")
+	won := make(chan error, 1)
+	go func() { won <- two.Campaign(within(t), "b") }()
+	require.NoError(t, one.Proclaim(within(t), "a2"))
+	saw("a2")
+	require.NoError(t, one.Resign(within(t)))
+	require.NoError(t, <-won)
+	saw("b")
+	kv, err := one.Leader(within(t))
+	require.NoError(t, err)
+	require.Equal(t, two.Key(), string(kv.Key))
+	require.Equal(t, two.Rev(), kv.CreateRevision)
+
+	resumed := concurrency.ResumeElection(session(t, c), "e", two.Key(), two.Rev())
+	require.NoError(t, resumed.Resign(within(t)))
+	require.ErrorIs(t, two.Proclaim(within(t), "too late"), concurrency.ErrElectionNotLeader)
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
+}

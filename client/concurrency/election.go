@@ -1,0 +1,124 @@
+package concurrency
+
+import (
+	"context"
+	"iter"
+
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/mvccpb"
+	"etcd.alt/client"
+	"etcd.alt/internal/recipe"
+)
+
+var (
+	// ErrElectionNotLeader is the error of who does not lead, or no more.
+	ErrElectionNotLeader = recipe.ErrNotLeader
+	// ErrElectionNoLeader is Leader's where nobody is elected.
+	ErrElectionNoLeader = recipe.ErrNoLeader
+	// ErrCampaignExpired is the error of a campaign whose session ended before it was
+	// won.
+	ErrCampaignExpired = recipe.ErrCampaignExpired
+)
+
+// Election is one that one session wins at a time. It belongs to one goroutine.
+type Election struct {
+	s      *Session
+	name   string
+	won    *recipe.Leadership // nil if it is not won
+	header *client.ResponseHeader
+}
+
+// NewElection returns the election of a name, not won.
+func NewElection(s *Session, name string) *Election { return &Election{s: s, name: name} }
+
+// ResumeElection returns an election that was won before, with the Key and Rev it
+// had then.
+func ResumeElection(s *Session, name, key string, rev int64) *Election {
+	return &Election{s: s, name: name, won: &recipe.Leadership{Name: []byte(name), Key: []byte(key), Revision: rev, Lease: int64(s.lease)}}
+}
+
+// Campaign waits until the election is won, and proclaims value. Who came first is
+// first. A caller whose ctx ends is a candidate no longer.
+func (e *Election) Campaign(ctx context.Context, value string) error {
+	won, header, err := recipe.Campaign(ctx, e.s.client.Recipes(), []byte(e.name), int64(e.s.lease), []byte(value))
+	if err != nil {
+		return err
+	}
+	e.won, e.header = won, header
+	return nil
+}
+
+// Proclaim changes what the leader says.
+func (e *Election) Proclaim(ctx context.Context, value string) error {
+	if e.won == nil {
+		return ErrElectionNotLeader
+	}
+	header, err := recipe.Proclaim(ctx, e.s.client.Recipes(), e.won, []byte(value))
+	if err != nil {
+		if err == ErrElectionNotLeader {
+			e.won = nil
+		}
+		return err
+	}
+	e.header = header
+	return nil
+}
+
+// Resign lets the next candidate lead. Who does not lead has resigned already.
+func (e *Election) Resign(ctx context.Context) error {
+	if e.won == nil {
+		return nil
+	}
+	header, err := recipe.Resign(ctx, e.s.client.Recipes(), e.won)
+	if err != nil {
+		return err
+	}
+	e.won, e.header = nil, header
+	return nil
+}
+
+// Leader is the record of who leads: its value is what the leader says, its creation
+// revision a fencing token.
+func (e *Election) Leader(ctx context.Context) (*client.KeyValue, error) {
+	kv, _, err := recipe.Leader(ctx, e.s.client.Recipes(), []byte(e.name))
+	return kv, err
+}
+
+// Observe yields who leads, each leader after it, and each change of what a leader
+// says, until ctx ends or the loop does. An error is the last element.
+func (e *Election) Observe(ctx context.Context) iter.Seq2[*client.KeyValue, error] {
+	return func(yield func(*client.KeyValue, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stopped := false
+		err := recipe.Observe(ctx, e.s.client.Recipes(), []byte(e.name), func(kv *mvccpb.KeyValue, _ *etcdserverpb.ResponseHeader) error {
+			if !yield(kv, nil) {
+				stopped = true
+				return context.Canceled
+			}
+			return nil
+		})
+		if !stopped {
+			yield(nil, err)
+		}
+	}
+}
+
+// Key is the key that stands for the leadership, "" without one.
+func (e *Election) Key() string {
+	if e.won == nil {
+		return ""
+	}
+	return string(e.won.Key)
+}
+
+// Rev is the leadership's fencing token, 0 without one.
+func (e *Election) Rev() int64 {
+	if e.won == nil {
+		return 0
+	}
+	return e.won.Revision
+}
+
+// Header is that of the last answer that has changed something.
+func (e *Election) Header() *client.ResponseHeader { return e.header }

@@ -1,0 +1,90 @@
+package concurrency
+
+import (
+	"context"
+	"fmt"
+
+	"etcd.alt/client"
+)
+
+// defaultTTL is a session's unless it is given one, in seconds.
+const defaultTTL = 60
+
+// Session is a lease that is kept alive until the session is closed or lost.
+type Session struct {
+	client *client.Client
+	lease  client.LeaseID
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// SessionOption changes a Session.
+type SessionOption func(*sessionOptions)
+
+type sessionOptions struct {
+	ttl   int
+	lease client.LeaseID
+}
+
+// WithTTL gives the session's lease so many seconds; without it, 60.
+func WithTTL(seconds int) SessionOption { return func(o *sessionOptions) { o.ttl = seconds } }
+
+// WithLease makes the session of a lease that is there, of a process that has
+// restarted, say.
+func WithLease(id client.LeaseID) SessionOption { return func(o *sessionOptions) { o.lease = id } }
+
+// NewSession makes a session. ctx bounds the making of it, not the session, which
+// lasts until Close or Orphan, or until its lease is lost.
+func NewSession(ctx context.Context, c *client.Client, options ...SessionOption) (*Session, error) {
+	o := sessionOptions{ttl: defaultTTL}
+	for _, option := range options {
+		option(&o)
+	}
+	switch {
+	case o.ttl <= 0:
+		return nil, fmt.Errorf("concurrency: WithTTL: %d seconds are none", o.ttl)
+	case o.lease == client.NoLease:
+		res, err := c.Grant(ctx, int64(o.ttl))
+		if err != nil {
+			return nil, err
+		}
+		o.lease = client.LeaseID(res.ID)
+	}
+	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	answers, err := c.KeepAlive(alive, o.lease)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	s := &Session{client: c, lease: o.lease, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		for range answers {
+			// what counts is that they come
+		}
+	}()
+	return s, nil
+}
+
+// Client is the session's client.
+func (s *Session) Client() *client.Client { return s.client }
+
+// Lease is the session's lease.
+func (s *Session) Lease() client.LeaseID { return s.lease }
+
+// Done is closed when the session has ended: its lease was lost, or it was given up.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Orphan ends the session and leaves its lease, and so what is held with it, until
+// the TTL has passed. It returns when nobody keeps the lease alive any more.
+func (s *Session) Orphan() {
+	s.cancel()
+	<-s.done
+}
+
+// Close ends the session and gives up all that is held with it.
+func (s *Session) Close(ctx context.Context) error {
+	s.Orphan()
+	_, err := s.client.Revoke(ctx, s.lease)
+	return err
+}

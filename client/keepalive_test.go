@@ -1,0 +1,125 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
+)
+
+// serveKeepAlive answers each keep-alive with what ttl says, 0 for a lease that is
+// gone, until that is negative.
+func serveKeepAlive(c *received, ttl func(id int64) int64) error {
+	for {
+		var r etcdserverpb.LeaseKeepAliveRequest
+		if err := c.stream.RecvMsg(&r); err != nil {
+			return err
+		}
+		left := ttl(r.ID)
+		if left < 0 {
+			return c.cutOff()
+		}
+		if err := c.stream.SendMsg(&etcdserverpb.LeaseKeepAliveResponse{ID: r.ID, TTL: left}); err != nil {
+			return err
+		}
+	}
+}
+
+// drained waits until the channel is closed, and counts what came before.
+func drained(out <-chan *LeaseKeepAliveResponse) (n int) {
+	for range out {
+		n++
+	}
+	return n
+}
+
+func TestLeasesAreKeptAliveOverWhateverStream(t *testing.T) {
+	var asked atomic.Int64
+	f := startFake(t, func(c *received) error {
+		n := 0
+		return serveKeepAlive(c, func(id int64) int64 {
+			asked.Add(1)
+			if n++; c.nth < 4 && n > 4 {
+				return -1 // the stream breaks again and again
+			}
+			if id == 2 && c.nth == 4 {
+				return 0
+			}
+			return 1
+		})
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}})
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := c.KeepAlive(ctx, 1)
+	require.NoError(t, err)
+	second, err := c.KeepAlive(ctx, 2)
+	require.NoError(t, err)
+	third, err := c.KeepAlive(ctx, 1)
+	require.NoError(t, err)
+	require.Positive(t, drained(second), "it is gone")
+	require.Equal(t, 4, f.count(methodLeaseKeepAlive))
+	for range 5 {
+		require.Equal(t, int64(1), (<-first).TTL)
+	}
+	cancel()
+	drained(first)
+	drained(third)
+	require.Eventually(t, c.keeper.over, 10*time.Second, time.Millisecond, "the routine ends with its leases")
+	require.Less(t, asked.Load(), int64(200), "three times in a TTL, and for each stream")
+}
+
+func TestALeaseThatNobodyAnswersForIsGivenUp(t *testing.T) {
+	var silent atomic.Bool
+	f := startFake(t, func(c *received) error {
+		return serveKeepAlive(c, func(int64) int64 {
+			if silent.Load() {
+				<-c.ctx.Done()
+			}
+			return 1
+		})
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}})
+	out, err := c.KeepAlive(t.Context(), 1)
+	require.NoError(t, err)
+	require.NotNil(t, <-out)
+	silent.Store(true)
+	began := time.Now()
+	drained(out)
+	require.Greater(t, time.Since(began), 300*time.Millisecond)
+}
+
+func TestCloseEndsKeepAlives(t *testing.T) {
+	f := startFake(t, func(c *received) error { return serveKeepAlive(c, func(int64) int64 { return 60 }) })
+	c, err := New(within(t, 20*time.Second), Config{Endpoints: []string{f.address}})
+	require.NoError(t, err)
+	out, err := c.KeepAlive(t.Context(), 1)
+	require.NoError(t, err)
+	require.NotNil(t, <-out)
+	require.NoError(t, c.Close())
+	drained(out)
+	_, err = c.KeepAlive(t.Context(), 1)
+	require.ErrorIs(t, err, ErrKeepAliveHalted)
+	require.Eventually(t, c.keeper.over, 10*time.Second, time.Millisecond)
+}
+
+func TestKeepAliveOnce(t *testing.T) {
+	f := startFake(t, func(c *received) error {
+		if c.nth == 1 {
+			return answer(codes.Unavailable, "etcdserver: no leader")
+		}
+		return serveKeepAlive(c, func(id int64) int64 { return 10 * (id % 2) })
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}})
+	res, err := c.KeepAliveOnce(within(t, 20*time.Second), 1)
+	require.NoError(t, err)
+	require.Equal(t, int64(10), res.TTL)
+	_, err = c.KeepAliveOnce(within(t, 20*time.Second), 2)
+	require.True(t, errors.Is(err, errs.LeaseNotFound), err)
+}

@@ -1,0 +1,208 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/mvccpb"
+)
+
+var name = []byte("name")
+
+// In a bubble of synctest, Wait returns when everybody else waits for something.
+
+func TestLockIsHeldByOneAtATimeInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		var held atomic.Int32
+		var order []int64
+		var wg sync.WaitGroup
+		var last int64
+		for lease := int64(1); lease <= 20; lease++ {
+			wg.Go(func() {
+				o, err := Lock(t.Context(), n, name, lease)
+				require.NoError(t, err)
+				require.Equal(t, int32(1), held.Add(1))
+				require.Greater(t, o.Revision, last, "a fencing token rises")
+				last = o.Revision
+				require.Equal(t, fmt.Sprintf("name/%x", lease), string(o.Key))
+				order = append(order, lease)
+				time.Sleep(time.Second) // until all others wait
+				held.Add(-1)
+				_, err = Unlock(t.Context(), n, o.Key)
+				require.NoError(t, err)
+			})
+			synctest.Wait() // it stands in the queue, or holds the lock and waits here
+		}
+		wg.Wait()
+		for i, lease := range order {
+			require.Equal(t, int64(i+1), lease)
+		}
+		require.Len(t, order, 20)
+		require.Empty(t, n.below("name/"))
+		require.Zero(t, n.watches)
+	})
+}
+
+func TestLockTwiceWithOneLease(t *testing.T) {
+	n := newNaive(t)
+	first, err := Lock(t.Context(), n, name, 7)
+	require.NoError(t, err)
+	again, err := Lock(t.Context(), n, name, 7)
+	require.NoError(t, err)
+	require.Equal(t, first.Revision, again.Revision)
+}
+
+func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		_, err := Lock(t.Context(), n, name, 1)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { _, err := Lock(ctx, n, name, 2); failed <- err }()
+		synctest.Wait()
+		require.Equal(t, []string{"1", "2"}, n.below("name/"))
+		cancel()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		require.Equal(t, []string{"1"}, n.below("name/"))
+		require.Zero(t, n.watches)
+	})
+}
+
+func TestALeaseThatEndsInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		o, err := Lock(t.Context(), n, name, 1)
+		require.NoError(t, err)
+		failed := make(chan error, 2)
+		go func() { _, err := Lock(t.Context(), n, name, 2); failed <- err }()
+		synctest.Wait()
+		go func() { _, _, err := Campaign(t.Context(), n, name, 3, []byte("x")); failed <- err }()
+		synctest.Wait()
+		n.expire(2)
+		n.expire(3)
+		_, err = Unlock(t.Context(), n, o.Key)
+		require.NoError(t, err)
+		require.ElementsMatch(t, []error{ErrSessionExpired, ErrCampaignExpired}, []error{<-failed, <-failed})
+	})
+}
+
+// One whose lease has ended before his turn, and who has queued again with the
+// same lease, does not get in by the old place.
+func TestAKeyThatWasCreatedAnewIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		first, err := Lock(t.Context(), n, name, 1)
+		require.NoError(t, err)
+		failed := make(chan error, 1)
+		go func() { _, err := Lock(t.Context(), n, name, 2); failed <- err }()
+		synctest.Wait()
+		n.expire(2)
+		again := make(chan error, 1)
+		go func() { _, err := Lock(t.Context(), n, name, 2); again <- err }()
+		synctest.Wait()
+		_, err = Unlock(t.Context(), n, first.Key)
+		require.NoError(t, err)
+		require.Equal(t, ErrSessionExpired, <-failed)
+		require.NoError(t, <-again)
+		require.Equal(t, []string{"2"}, n.below("name/"))
+	})
+}
+
+func TestACompactionWhileOneWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		o, err := Lock(t.Context(), n, name, 1)
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { _, err := Lock(t.Context(), n, name, 2); done <- err }()
+		synctest.Wait()
+		for i := range int64(5) { // what happens elsewhere
+			_, err := n.Txn(t.Context(), &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{put([]byte("other"), nil, 100+i)}})
+			require.NoError(t, err)
+		}
+		n.compact()
+		synctest.Wait()
+		require.Equal(t, 1, n.watches, "it waits again")
+		_, err = Unlock(t.Context(), n, o.Key)
+		require.NoError(t, err)
+		require.NoError(t, <-done)
+	})
+}
+
+func TestTryLock(t *testing.T) {
+	n := newNaive(t)
+	o, err := TryLock(t.Context(), n, name, 1)
+	require.NoError(t, err)
+	_, err = TryLock(t.Context(), n, name, 2)
+	require.Equal(t, ErrLocked, err)
+	require.Equal(t, []string{"1"}, n.below("name/"))
+	_, err = Unlock(t.Context(), n, o.Key)
+	require.NoError(t, err)
+	_, err = TryLock(t.Context(), n, name, 2)
+	require.NoError(t, err)
+}
+
+func TestElection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		var seen []string
+		ctx, cancel := context.WithCancel(t.Context())
+		observed := make(chan error, 1)
+		go func() {
+			observed <- Observe(ctx, n, name, func(kv *mvccpb.KeyValue, h *etcdserverpb.ResponseHeader) error {
+				require.GreaterOrEqual(t, h.Revision, kv.ModRevision)
+				seen = append(seen, string(kv.Key)+"="+string(kv.Value))
+				return nil
+			})
+		}()
+		_, _, err := Leader(t.Context(), n, name)
+		require.Equal(t, ErrNoLeader, err)
+		synctest.Wait()
+
+		first, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+		require.NoError(t, err)
+		synctest.Wait()
+		won := make(chan *Leadership, 1)
+		go func() {
+			l, _, err := Campaign(t.Context(), n, name, 2, []byte("b"))
+			require.NoError(t, err)
+			won <- l
+		}()
+		synctest.Wait()
+		kv, _, err := Leader(t.Context(), n, name)
+		require.NoError(t, err)
+		require.Equal(t, "a", string(kv.Value))
+		_, err = Proclaim(t.Context(), n, first, []byte("a2"))
+		require.NoError(t, err)
+		synctest.Wait()
+
+		n.compact()
+		_, err = Resign(t.Context(), n, first)
+		require.NoError(t, err)
+		second := <-won
+		require.Greater(t, second.Revision, first.Revision)
+		synctest.Wait()
+		_, err = Proclaim(t.Context(), n, first, []byte("too late"))
+		require.Equal(t, ErrNotLeader, err)
+		_, err = Resign(t.Context(), n, first)
+		require.NoError(t, err, "it has resigned already")
+		again, _, err := Campaign(t.Context(), n, name, 2, []byte("b2"))
+		require.NoError(t, err)
+		require.Equal(t, second.Revision, again.Revision)
+		synctest.Wait()
+		require.Equal(t, []string{"name/1=a", "name/1=a2", "name/2=b", "name/2=b2"}, seen)
+		cancel()
+		require.ErrorIs(t, <-observed, context.Canceled)
+		require.Zero(t, n.watches)
+	})
+}
