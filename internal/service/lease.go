@@ -102,6 +102,9 @@ func (s *Service) leaseLeases(ctx context.Context, stream *rpc.Stream) error {
 	return stream.Send(encoded(b))
 }
 
+// leftAtOnce is how many leases a list looks up under one lock.
+const leftAtOnce = 1000
+
 // byEnd lists leases, the first to end first. Who does not lead knows only what
 // was written down.
 func (s *Service) byEnd(v *lease.View) []int64 {
@@ -110,18 +113,20 @@ func (s *Service) byEnd(v *lease.View) []int64 {
 		in time.Duration
 	}
 	all := make([]ending, 0, v.Len())
-	l := s.c.Leases
-	l.mu.Lock()
-	k, now := s.keeperLocked(), l.now()
 	v.Each(func(one lease.Lease) bool {
-		e := ending{one.ID, time.Duration(one.Left())} // of any unit: there is no other
-		if k != nil {
-			e.in, _ = k.Left(one.ID, now)
-		}
-		all = append(all, e)
+		all = append(all, ending{one.ID, time.Duration(one.Left())}) // of any unit: there is no other
 		return true
 	})
-	l.mu.Unlock()
+	for some := range slices.Chunk(all, leftAtOnce) { // others want the lock in between
+		l := s.c.Leases
+		l.mu.Lock()
+		if k, now := s.keeperLocked(), l.now(); k != nil {
+			for i := range some {
+				some[i].in, _ = k.Left(some[i].id, now)
+			}
+		}
+		l.mu.Unlock()
+	}
 	slices.SortFunc(all, func(a, b ending) int { return cmp.Or(cmp.Compare(a.in, b.in), cmp.Compare(a.id, b.id)) })
 	ids := make([]int64, len(all))
 	for i, e := range all {
