@@ -13,6 +13,7 @@ type batch struct {
 	watchers []*watcher
 	streams  []*Stream // of the watchers; not used by CatchUp
 	arena    []byte    // where the events are encoded
+	out      []byte    // and the responses; CatchUp's
 }
 
 // event is an encoded event, with and without what it has replaced.
@@ -35,7 +36,7 @@ func (b *batch) reset(number uint64) {
 	clear(b.watchers)
 	clear(b.streams)
 	b.events, b.matches, b.watchers, b.streams, b.arena = b.events[:0], b.matches[:0], b.watchers[:0], b.streams[:0], b.arena[:0]
-	if cap(b.arena) > keepArena {
+	if cap(b.arena)+cap(b.out)+8*cap(b.matches) > keepArena {
 		*b = batch{number: number}
 	}
 }

@@ -19,8 +19,7 @@ const (
 
 // finding is a slice of the history, and whom it concerns.
 type finding struct {
-	batch  batch
-	out    []byte
+	batch  *batch     // while CatchUp is at it
 	joined uint64     // of the stream, as of index
 	list   []*watcher // in index
 	index  *index
@@ -62,7 +61,16 @@ func (h *Hub) CatchUp(s *Stream) {
 		}
 		return
 	}
-	next, err := f.read()
+	again := h.slice(s, f)
+	f.end(h)
+	if again { // from here on it may be somebody else's
+		h.lagging.push(s)
+	}
+}
+
+// slice reads a slice and tells of it. It returns false if the stream has ended.
+func (h *Hub) slice(s *Stream, f *finding) (again bool) {
+	next, err := f.read(h.matches)
 	switch {
 	case errors.Is(err, errs.Compacted), errors.Is(err, store.ErrReplaced), errors.Is(err, mvcc.ErrStale):
 		// There is another view by now.
@@ -73,15 +81,13 @@ func (h *Hub) CatchUp(s *Stream) {
 		s.behind = false
 		h.mu.Unlock()
 		s.sink.End(err)
-		return
+		return false
 	default:
 		s.tell(f, next)
 		s.sink.Flush()
-		if s.share > 0 {
-			s.share *= 2
-		}
+		s.share *= 2
 	}
-	h.lagging.push(s)
+	return true
 }
 
 // plan finds out what to read: nil for nothing, with more if it is to be asked again.
@@ -160,18 +166,27 @@ func (s *Stream) findingLocked(view *mvcc.View) *finding {
 		}
 	}
 	h.mu.batches++
+	if f.batch, _ = h.spare.Get().(*batch); f.batch == nil {
+		f.batch = &batch{}
+	}
 	f.batch.reset(h.mu.batches)
-	f.last = nil
 	return f
+}
+
+// end gives back what a slice took: a stream that waits for room keeps none of it.
+func (f *finding) end(h *Hub) {
+	f.batch.reset(0)
+	h.spare.Put(f.batch)
+	f.batch, f.last, f.view = nil, nil, nil
 }
 
 // errTooMuch says that a revision has more to tell than should be held at once.
 var errTooMuch = errors.New("watch: too many events for too many watchers")
 
-// read reads a slice. It does not hold the lock: watchers that lag are CatchUp's,
+// read reads a slice of at most most matches, where that can be. It does not hold the lock: watchers that lag are CatchUp's,
 // but for being cancelled, at which it does not look.
-func (f *finding) read() (next int64, err error) {
-	b := &f.batch
+func (f *finding) read(most int) (next int64, err error) {
+	b := f.batch
 	var c *mvcc.Change
 	var known bool
 	visit := func(w *watcher) {
@@ -194,7 +209,7 @@ func (f *finding) read() (next int64, err error) {
 		c, known = change, false
 		f.index.match(c.Key(), visit)
 		failed = f.complete(c, known)
-		if len(b.matches) > maxMatches && len(f.list) > 1 {
+		if len(b.matches) > most && len(f.list) > 1 {
 			failed = errTooMuch
 		}
 		return f.bytes < sliceBytes && failed == nil
@@ -237,7 +252,7 @@ func (f *finding) complete(c *mvcc.Change, event bool) (err error) {
 // tell offers the slice's responses, as long as there is room, and moves the
 // cursors.
 func (s *Stream) tell(f *finding, next int64) {
-	h, b := s.h, &f.batch
+	h, b := s.h, f.batch
 	header := s.sink.Header()
 	h.mu.Lock()
 	for _, w := range f.list {
@@ -248,14 +263,14 @@ func (s *Stream) tell(f *finding, next int64) {
 	h.mu.Unlock()
 	for left := s.withinReach(b); len(left) > 0; {
 		n, messages, events := 0, 0, 0
-		f.out = f.out[:0]
-		for n < len(left) && (n == 0 || len(f.out) < h.chunk) {
+		b.out = b.out[:0]
+		for n < len(left) && (n == 0 || len(b.out) < h.chunk) {
 			w := left[n]
 			var m, e int
-			f.out, m, e = b.appendResponse(f.out, w, header, f.view.Revision, b.size(w), s.fragment)
+			b.out, m, e = b.appendResponse(b.out, w, header, f.view.Revision, b.size(w), s.fragment)
 			messages, events, n = messages+m, events+e, n+1
 		}
-		switch s.offer(f.out, messages, left[:n], next) {
+		switch s.offer(b.out, messages, left[:n], next) {
 		case full:
 			return
 		case taken:
@@ -264,9 +279,6 @@ func (s *Stream) tell(f *finding, next int64) {
 		case stale:
 			left = s.living(left)
 		}
-	}
-	if cap(f.out) > keepArena {
-		f.out = nil
 	}
 }
 

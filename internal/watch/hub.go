@@ -46,8 +46,10 @@ type Hub struct {
 	lagging backlog
 	chunk   int // how much is offered to a sink at once
 	largest int // bytes of a response
+	matches int // pairs of an event and a watcher, in one go
 
 	events atomic.Uint64 // handed to sinks
+	spare  sync.Pool     // of *batch, for CatchUp
 
 	mu struct {
 		sync.Mutex
@@ -70,7 +72,7 @@ type Hub struct {
 
 // New returns a hub without streams.
 func New(o Options) *Hub {
-	h := &Hub{o: o.withDefaults(), chunk: chunkBytes, largest: largestResponse}
+	h := &Hub{o: o.withDefaults(), chunk: chunkBytes, largest: largestResponse, matches: maxMatches}
 	h.inbox.limit, h.inbox.signal = h.o.InboxBytes, make(chan struct{}, 1)
 	h.lagging.more.L = &h.lagging.mu.Mutex
 	h.mu.index = newIndex()
@@ -211,7 +213,7 @@ func (h *Hub) collectLocked(changes []mvcc.Change) bool {
 		}
 		known = false
 		h.mu.index.match(c.Key(), visit)
-		if len(b.matches) > maxMatches {
+		if len(b.matches) > h.matches {
 			return false
 		}
 	}

@@ -170,13 +170,14 @@ type scenario struct {
 	past     bool // they begin in the past
 	fragment int
 	inbox    int
+	matches  int
 }
 
 var scenarios = []scenario{
 	{name: "live", budget: 1 << 30, fragment: 1 << 20},
 	{name: "resumed", budget: 1 << 30, past: true, fragment: 1 << 20},
 	{name: "without room", budget: 1 << 10, fragment: 1 << 20},
-	{name: "everything", budget: 4 << 10, past: true, fragment: 300, inbox: 4 << 10},
+	{name: "everything", budget: 4 << 10, past: true, fragment: 300, inbox: 4 << 10, matches: 20},
 }
 
 // Random histories, watchers of all kinds, and clients that read when they like: all
@@ -199,7 +200,7 @@ func runModel(t *testing.T, sc scenario, seed uint64) {
 	dice := rand.New(rand.NewPCG(seed, 1))
 	r := newRig(t)
 	if r.hub.chunk = 200; sc.inbox > 0 {
-		r.hub.inbox.limit = sc.inbox
+		r.hub.inbox.limit, r.hub.matches = sc.inbox, sc.matches
 	}
 	key := func() string { return fmt.Sprintf("k%02d", dice.IntN(30)) }
 	var clients []*client

@@ -186,7 +186,7 @@ func TestNothingAfterCanceled(t *testing.T) {
 	// The same where it was read, and is about to be offered.
 	stream.Create(Request{Key: []byte("a"), Start: 1})
 	f, _ := stream.plan()
-	next, err := f.read()
+	next, err := f.read(100)
 	require.NoError(t, err)
 	require.Len(t, f.batch.events, 1)
 	stream.Cancel(1)
