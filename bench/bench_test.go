@@ -172,7 +172,7 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd"}}
 	lines, ok := judge(b.limits(), results{})
 	require.False(t, ok)
-	require.Len(t, lines, 21)
+	require.Len(t, lines, 30)
 	for _, l := range lines {
 		require.Contains(t, l.Verdict, "not in this run", l.Name)
 	}
@@ -185,7 +185,7 @@ func TestBudgetFindsItsRows(t *testing.T) {
 		one := row{ID: id}
 		for _, name := range []string{ourName, echoName, b.peer.Name} {
 			s := series{Server: name}
-			us := 10 * time.Microsecond
+			us := time.Microsecond
 			if name != ourName {
 				us *= 10
 			}
@@ -194,7 +194,7 @@ func TestBudgetFindsItsRows(t *testing.T) {
 		}
 		r.Rows = append(r.Rows, one)
 	}
-	for _, id := range []string{pageMany, pagesMany, listsMany, deafClients, probesMany, longestMany, countMany, residentMany, restartClean, restartKill} {
+	for _, id := range []string{watchSlower, watchLater, watchDeafMemory, watchDeafP99, leaseStall, wipedP99, wipedRate, pageMany, pagesMany, listsMany, deafClients, probesMany, longestMany, countMany, residentMany, restartClean, restartKill} {
 		r.Figures = append(r.Figures, figure{ID: id, Server: ourName, Values: []float64{0.1}}, figure{ID: id, Server: b.peer.Name, Values: []float64{999}})
 	}
 	lines, ok := judge(b.limits(), r)

@@ -51,6 +51,17 @@ func (b *suite) limits() []limit {
 		against("put, three members: leader's CPU", clusterPut, peer, sample.perRequest, 0.35),
 		against("put, three members: time per put", clusterPut, peer, sample.perReply, 0.40),
 		against("put, three members, one client: mean", clusterOnePut, peer, sample.mean, 0.60),
+		{"event told to one of 1,000 watchers: CPU", func(r results) (spread, error) {
+			return micros(r.find(watchEvents, ourName), sample.perRequest)
+		}, 1.5, "us"},
+		figure("puts beside 10,000 watchers: time per put", watchSlower, 1.18, "x"),
+		figure("puts beside 10,000 watchers: p99", watchLater, 1.25, "x"),
+		figure("100 streams that take nothing of 1 GB of events: memory", watchDeafMemory, 64, "MB"),
+		figure("puts beside them: p99", watchDeafP99, 1.25, "x"),
+		against("keep-alive: CPU", leaseKeepAlive, peer, sample.perRequest, 0.40),
+		figure("100,000 leases that end together: the longest put", leaseStall, 100, "ms"),
+		figure("a member without its disk joins "+many+": p99 of the leader's puts", wipedP99, 100, "ms"),
+		figure("a member without its disk joins "+many+": time per put", wipedRate, 1.25, "x"),
 		against("get, random of "+many+": CPU", getMany, peer, sample.perRequest, 0.60),
 		against("put, random of "+many+": CPU", putMany, peer, sample.perRequest, 0.50),
 		figure(fmt.Sprintf("page of %d of %s", pageKeys, many), pageMany, 2, "ms"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -140,4 +141,13 @@ func (r results) figure(id, server string) figure {
 		}
 	}
 	return figure{ID: id, Server: server, Why: "not in this run"}
+}
+
+// micros is a metric of a server in microseconds.
+func micros(s series, metric func(sample) float64) (spread, error) {
+	if s.Why != "" || len(s.Samples) == 0 {
+		return spread{}, errors.New(s.Server + ": " + cmp.Or(s.Why, "no samples"))
+	}
+	of := s.of(metric)
+	return spread{of.Mid * 1e6, of.Low * 1e6, of.High * 1e6}, nil
 }
