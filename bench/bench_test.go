@@ -181,7 +181,7 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 func TestBudgetFindsItsRows(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd 3.4.23"}}
 	var r results
-	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, clusterPut, clusterOnePut, getMany, putMany} {
+	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, clusterPut, clusterOnePut, watchEvents, leaseKeepAlive, getMany, putMany} {
 		one := row{ID: id}
 		for _, name := range []string{ourName, echoName, b.peer.Name} {
 			s := series{Server: name}
