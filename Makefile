@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official mixed failover soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official mixed failover leases soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,10 @@ mixed: ## clusters with members of the upstream etcd 3.7 that ETCD_PEER names
 KILLS ?= 50
 failover: build ## kill the leader KILLS times, and measure how long no write succeeds
 	FAILOVER_KILLS=$(KILLS) $(GO) test ./test/fault -run Failover -count=1 -v -timeout 2h
+
+ROUNDS_OF_LEASES ?= 5
+leases: build ## kill the leader ROUNDS_OF_LEASES times before leases end, and see when they do
+	LEASE_ROUNDS=$(ROUNDS_OF_LEASES) $(GO) test ./test/fault -run Leases -count=1 -v -timeout 1h
 
 CONNS   ?= 1000
 STREAMS ?= 100
