@@ -13,6 +13,7 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/client"
 	"etcd.alt/test/fault/history"
+	"etcd.alt/test/fault/outside"
 )
 
 const (
@@ -43,6 +44,8 @@ func (r *record) value() string { return fmt.Sprintf("%s%d", r.prefix, r.count.A
 type asker interface {
 	// ask sends an operation, and takes down the answer.
 	ask(ctx context.Context, o *history.Op) error
+	// watch tells tell what all keys go through from a revision on, until ctx ends.
+	watch(ctx context.Context, from int64, tell func([]outside.Event, error))
 }
 
 // worker is one client. It talks to one member for a while, or to whichever the
@@ -199,6 +202,21 @@ func (c own) ask(ctx context.Context, o *history.Op) error {
 		o.Revision, o.Member, o.Found = res.Header.Revision, res.Header.MemberId, kvs(res.Kvs...)
 	}
 	return nil
+}
+
+// watch is asker's.
+func (c own) watch(ctx context.Context, from int64, tell func([]outside.Event, error)) {
+	for res := range c.Watch(ctx, "", client.WithFromKey(), client.WithRev(from), client.WithPrevKV()) {
+		var events []outside.Event
+		for _, e := range res.Events {
+			one := outside.Event{Revision: e.Kv.ModRevision, Created: e.Kv.CreateRevision, Change: history.Change{Key: string(e.Kv.Key), Value: string(e.Kv.Value), Deleted: e.Type == client.EventDelete}}
+			if e.PrevKv != nil {
+				one.Had, one.Before = true, string(e.PrevKv.Value)
+			}
+			events = append(events, one)
+		}
+		tell(events, res.Err())
+	}
 }
 
 // noise cannot be compressed.

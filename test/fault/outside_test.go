@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -29,6 +29,7 @@ type program struct {
 	mu    struct {
 		sync.Mutex
 		waiting map[int64]chan *outside.Reply // nil when the program has ended
+		watches map[int64]func([]outside.Event, error)
 		last    int64
 	}
 }
@@ -38,7 +39,7 @@ type program struct {
 func launchProgram(t *testing.T, path string, endpoints [][]string) *program {
 	t.Helper()
 	p := &program{}
-	p.mu.waiting = map[int64]chan *outside.Reply{}
+	p.mu.waiting, p.mu.watches = map[int64]chan *outside.Reply{}, map[int64]func([]outside.Event, error){}
 	var args []string
 	for _, list := range endpoints {
 		args = append(args, strings.Join(list, ","))
@@ -74,11 +75,15 @@ func (p *program) routineRead(in io.Reader) {
 			p.mu.Unlock()
 			return
 		}
-		if c := p.mu.waiting[r.ID]; c != nil {
-			delete(p.mu.waiting, r.ID)
-			c <- r
-		}
+		c, tell := p.mu.waiting[r.ID], p.mu.watches[r.ID]
+		delete(p.mu.waiting, r.ID)
 		p.mu.Unlock()
+		switch {
+		case c != nil:
+			c <- r
+		case tell != nil:
+			tell(r.Events, failure(r))
+		}
 	}
 }
 
@@ -102,14 +107,11 @@ func (o outsider) ask(ctx context.Context, op *history.Op) error {
 		return err
 	}
 	reply := <-c // the program keeps the deadline
-	switch {
-	case reply == nil:
-		return fmt.Errorf("the client's program has ended")
-	case reply.Code != int(codes.OK):
-		if row, ok := errs.Find(codes.Code(reply.Code), reply.Text); ok {
-			return row
-		}
-		return status.Error(codes.Code(reply.Code), reply.Text)
+	if reply == nil {
+		return errEnded
+	}
+	if err := failure(reply); err != nil {
+		return err
 	}
 	op.Revision, op.Member, op.Succeeded, op.Found = reply.Op.Revision, reply.Op.Member, reply.Op.Succeeded, reply.Op.Found
 	for i := range op.Found {
@@ -118,20 +120,59 @@ func (o outsider) ask(ctx context.Context, op *history.Op) error {
 	return nil
 }
 
+// errEnded is the error of a program that is gone.
+var errEnded = errors.New("the client's program has ended")
+
+// failure is the error that a reply tells of, nil if it was answered.
+func failure(r *outside.Reply) error {
+	if r.Code == int(codes.OK) {
+		return nil
+	}
+	if row, ok := errs.Find(codes.Code(r.Code), r.Text); ok {
+		return row
+	}
+	return status.Error(codes.Code(r.Code), r.Text)
+}
+
+// watch is asker's.
+func (o outsider) watch(ctx context.Context, from int64, tell func([]outside.Event, error)) {
+	p := o.p
+	p.mu.Lock()
+	p.mu.last++
+	id := p.mu.last
+	p.mu.watches[id] = tell
+	err := p.writeLocked(&outside.Request{ID: id, To: o.list, Watch: from})
+	p.mu.Unlock()
+	if err != nil {
+		tell(nil, err)
+		return
+	}
+	<-ctx.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.mu.watches, id)
+	_ = p.writeLocked(&outside.Request{ID: id, Stop: true}) // one that has ended watches no more
+}
+
+// writeLocked writes a request as a line.
+func (p *program) writeLocked(r *outside.Request) error {
+	if p.mu.waiting == nil {
+		return errEnded
+	}
+	line, err := json.Marshal(r)
+	if err == nil {
+		_, err = p.out.Write(append(line, '\n'))
+	}
+	return err
+}
+
 // send writes a request, and returns where its reply will come.
 func (p *program) send(r *outside.Request) (<-chan *outside.Reply, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.waiting == nil {
-		return nil, fmt.Errorf("the client's program has ended")
-	}
 	p.mu.last++
 	r.ID = p.mu.last
-	line, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := p.out.Write(append(line, '\n')); err != nil {
+	if err := p.writeLocked(r); err != nil {
 		return nil, err
 	}
 	c := make(chan *outside.Reply, 1)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"etcd.alt/client"
 	"etcd.alt/test/fault/history"
+	"etcd.alt/test/fault/outside"
 )
 
 // follower watches all keys for an epoch, at one member or at whichever the client
@@ -19,56 +19,33 @@ type follower struct {
 	name string
 	mu   struct {
 		sync.Mutex
-		told  []told
+		told  []outside.Event
 		ended error
 	}
 }
 
-// told is an event.
-type told struct {
-	revision  int64
-	change    history.Change
-	had       bool // there was something before
-	before    string
-	createdAt int64
-}
-
 // follow has followers watch from a revision on, until ctx ends.
 func (r *run) follow(ctx context.Context, from int64, routines *sync.WaitGroup) {
-	r.followers = nil
-	for i, c := range append(r.c.at[:], r.c.anywhere) {
-		f := &follower{name: "a watch anywhere"}
-		if i < size {
-			f.name = "a watch at " + name(i)
-		}
-		if i < size && i != r.epochs%size {
-			continue // one at a member will do
-		}
-		r.followers = append(r.followers, f)
-		w := c.Watch(ctx, "", client.WithFromKey(), client.WithRev(from), client.WithPrevKV())
-		routines.Go(func() { f.routineFollow(w) })
+	one := r.epochs % size // at a member; the other is anywhere
+	r.followers = []*follower{{name: "a watch at " + name(one)}, {name: "a watch anywhere"}}
+	for i, at := range []int{one, size} {
+		f := r.followers[i]
+		routines.Go(func() { r.c.asks[at].watch(ctx, from, f.take) })
 	}
 }
 
-func (f *follower) routineFollow(w client.WatchChan) {
-	for res := range w {
-		f.mu.Lock()
-		if err := res.Err(); err != nil {
-			f.mu.ended = err
-		}
-		for _, e := range res.Events {
-			t := told{revision: e.Kv.ModRevision, createdAt: e.Kv.CreateRevision}
-			t.change = history.Change{Key: string(e.Kv.Key), Deleted: e.Type == client.EventDelete}
-			if !t.change.Deleted {
-				t.change.Value, _, _ = strings.Cut(string(e.Kv.Value), " ")
-			}
-			if e.PrevKv != nil {
-				t.had = true
-				t.before, _, _ = strings.Cut(string(e.PrevKv.Value), " ")
-			}
-			f.mu.told = append(f.mu.told, t)
-		}
-		f.mu.Unlock()
+// take takes down what a watch tells.
+func (f *follower) take(events []outside.Event, err error) {
+	for i := range events {
+		e := &events[i]
+		e.Change.Value, _, _ = strings.Cut(e.Change.Value, " ")
+		e.Before, _, _ = strings.Cut(e.Before, " ")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.told = append(f.mu.told, events...)
+	if err != nil {
+		f.mu.ended = err
 	}
 }
 
@@ -77,7 +54,7 @@ func (f *follower) routineFollow(w client.WatchChan) {
 func (f *follower) reached(revision int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mu.ended != nil || len(f.mu.told) > 0 && f.mu.told[len(f.mu.told)-1].revision >= revision
+	return f.mu.ended != nil || len(f.mu.told) > 0 && f.mu.told[len(f.mu.told)-1].Revision >= revision
 }
 
 // followed judges the followers: each was told what every revision has changed, once
@@ -100,23 +77,23 @@ func (r *run) followed(from, to int64) {
 		}
 		next := from + 1
 		for _, e := range all {
-			if e.revision > to {
+			if e.Revision > to {
 				break
 			}
-			at := fmt.Sprintf("%s: epoch %d, revision %d", f.name, r.epochs, e.revision)
-			require.Equal(t, next, e.revision, at)
-			require.Equal(t, r.ledger.At(e.revision), e.change, at)
-			before, had := now[e.change.Key]
-			require.Equal(t, had, e.had, "%s: whether there was something before", at)
-			require.Equal(t, before.Value, e.before, "%s: what was there before", at)
-			if e.change.Deleted {
-				delete(now, e.change.Key)
+			at := fmt.Sprintf("%s: epoch %d, revision %d", f.name, r.epochs, e.Revision)
+			require.Equal(t, next, e.Revision, at)
+			require.Equal(t, r.ledger.At(e.Revision), e.Change, at)
+			before, had := now[e.Change.Key]
+			require.Equal(t, had, e.Had, "%s: whether there was something before", at)
+			require.Equal(t, before.Value, e.Before, "%s: what was there before", at)
+			if e.Change.Deleted {
+				delete(now, e.Change.Key)
 			} else {
-				kv := history.KV{Key: e.change.Key, Value: e.change.Value, Create: e.revision}
+				kv := history.KV{Key: e.Change.Key, Value: e.Change.Value, Create: e.Revision}
 				if had {
 					kv.Create = before.Create
 				}
-				require.Equal(t, kv.Create, e.createdAt, "%s: when it was created", at)
+				require.Equal(t, kv.Create, e.Created, "%s: when it was created", at)
 				now[kv.Key] = kv
 			}
 			next++

@@ -45,6 +45,9 @@ func run(lists []string, in io.Reader, out io.Writer) error {
 	}
 	var answering sync.WaitGroup
 	defer answering.Wait()
+	watching, end := context.WithCancel(context.Background())
+	defer end()
+	stops := map[int64]context.CancelFunc{} // of watches
 	replies := writer{out: json.NewEncoder(out)}
 	lines := json.NewDecoder(bufio.NewReader(in))
 	for {
@@ -57,7 +60,19 @@ func run(lists []string, in io.Reader, out io.Writer) error {
 		case r.To < 0 || r.To >= len(clients):
 			return fmt.Errorf("request %d is for the list %d, of %d", r.ID, r.To, len(clients))
 		}
-		answering.Go(func() { replies.write(answer(clients[r.To], r)) })
+		switch {
+		case r.Stop:
+			if stop := stops[r.ID]; stop != nil {
+				stop()
+				delete(stops, r.ID)
+			}
+		case r.Watch != 0:
+			ctx, stop := context.WithCancel(watching)
+			stops[r.ID] = stop
+			answering.Go(func() { follow(ctx, clients[r.To], r, &replies) })
+		default:
+			answering.Go(func() { replies.write(answer(clients[r.To], r)) })
+		}
 	}
 }
 
@@ -72,6 +87,24 @@ func (w *writer) write(r *outside.Reply) {
 	defer w.mu.Unlock()
 	if err := w.out.Encode(r); err != nil {
 		fmt.Fprintln(os.Stderr, "outside:", err)
+	}
+}
+
+// follow tells what all keys go through, until ctx ends.
+func follow(ctx context.Context, c *clientv3.Client, r *outside.Request, replies *writer) {
+	for res := range c.Watch(ctx, "", clientv3.WithFromKey(), clientv3.WithRev(r.Watch), clientv3.WithPrevKV()) {
+		reply := &outside.Reply{ID: r.ID}
+		if err := res.Err(); err != nil {
+			reply.Code, reply.Text = statusOf(err)
+		}
+		for _, e := range res.Events {
+			one := outside.Event{Revision: e.Kv.ModRevision, Created: e.Kv.CreateRevision, Change: history.Change{Key: string(e.Kv.Key), Value: string(e.Kv.Value), Deleted: e.Type == clientv3.EventTypeDelete}}
+			if e.PrevKv != nil {
+				one.Had, one.Before = true, string(e.PrevKv.Value)
+			}
+			reply.Events = append(reply.Events, one)
+		}
+		replies.write(reply)
 	}
 }
 

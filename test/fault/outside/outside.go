@@ -17,6 +17,21 @@ type Request struct {
 	Value string
 	// Patience is how long the operation may take.
 	Patience time.Duration
+
+	// Watch, unless it is 0, is the revision from which all keys are to be watched,
+	// and there is no operation. Its replies have Events, until a request with Stop
+	// and the same ID.
+	Watch int64
+	Stop  bool
+}
+
+// Event is what a watch has told.
+type Event struct {
+	Revision, Created int64
+	Change            history.Change
+	// Had says that the key was there before, with Before.
+	Had    bool
+	Before string
 }
 
 // Reply is what came of it.
@@ -28,4 +43,6 @@ type Reply struct {
 	// was answered.
 	Code int
 	Text string
+	// Events are a watch's.
+	Events []Event
 }
