@@ -44,6 +44,7 @@ var plan = map[string][]string{
 	"test/smalldisk":     {},
 	"test/crash":         {"test/member", "test/smalldisk"},
 	"test/fault":         {"client", "internal/member", "test/fault/history", "test/fault/network", "test/fault/outside", "test/member", "test/smalldisk"},
+	"test/procfile":      {"client", "test/member"},
 	"test/mixed":         {"client", "test/member"},
 	"test/fault/history": {},
 	"test/fault/network": {},
