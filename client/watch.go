@@ -40,6 +40,9 @@ type WatchResponse struct {
 	// CompactRevision is, where a watch has ended because what it was to tell next is
 	// gone, the first revision that is not.
 	CompactRevision int64
+	// CancelReason is what the server has said of the end, if it has said anything. It
+	// is for people; Err is for programs.
+	CancelReason string
 
 	err error
 }
@@ -190,7 +193,7 @@ func (w *watcher) mayGoOn(ctx context.Context, err error) bool {
 func (w *watcher) last(err error) WatchResponse {
 	var c *canceled
 	if errors.As(err, &c) {
-		return WatchResponse{Header: c.header, Canceled: true, CompactRevision: c.compacted, err: c.why}
+		return WatchResponse{Header: c.header, Canceled: true, CompactRevision: c.compacted, CancelReason: c.reason, err: c.why}
 	}
 	return WatchResponse{Canceled: true, err: err}
 }
@@ -199,6 +202,7 @@ func (w *watcher) last(err error) WatchResponse {
 type canceled struct {
 	header    *ResponseHeader
 	compacted int64
+	reason    string
 	why       error
 }
 
@@ -295,7 +299,7 @@ func (w *watcher) take(ctx context.Context, res *etcdserverpb.WatchResponse) err
 
 // canceledBy is why the server has ended the watch.
 func (w *watcher) canceledBy(res *etcdserverpb.WatchResponse) error {
-	c := &canceled{header: res.Header, compacted: res.CompactRevision, why: errs.Compacted}
+	c := &canceled{header: res.Header, compacted: res.CompactRevision, reason: res.CancelReason, why: errs.Compacted}
 	if res.CompactRevision == 0 {
 		c.why = errors.New("client: the server has canceled the watch")
 		if res.CancelReason != "" {

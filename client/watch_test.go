@@ -135,6 +135,7 @@ func TestAWatchThatIsRefused(t *testing.T) {
 	res := <-w
 	require.True(t, res.Canceled)
 	require.ErrorIs(t, res.Err(), errs.PermissionDenied)
+	require.Equal(t, "etcdserver: permission denied", res.CancelReason)
 	_, open := <-w
 	require.False(t, open)
 }

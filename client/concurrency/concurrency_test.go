@@ -142,12 +142,12 @@ func TestElection(t *testing.T) {
 	watching, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		for kv, err := range one.Observe(watching) {
+		for res, err := range concurrency.Observe(watching, c, "e") {
 			if err != nil {
 				ended <- err
 				return
 			}
-			seen <- string(kv.Value)
+			seen <- string(res.Kvs[0].Value)
 		}
 	}()
 	saw := func(want string) {
@@ -162,6 +162,12 @@ func TestElection(t *testing.T) {
 
 	require.NoError(t, one.Campaign(within(t), "a"))
 	saw("a")
+	for res, err := range one.Observe(within(t)) {
+		require.NoError(t, err)
+		require.Equal(t, one.Key(), string(res.Kvs[0].Key))
+		require.GreaterOrEqual(t, res.Header.Revision, one.Rev())
+		break
+	}
 	won := make(chan error, 1)
 	go func() { won <- two.Campaign(within(t), "b") }()
 	require.NoError(t, one.Proclaim(within(t), "a2"))

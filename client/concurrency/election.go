@@ -84,15 +84,22 @@ func (e *Election) Leader(ctx context.Context) (*client.KeyValue, error) {
 	return kv, err
 }
 
-// Observe yields who leads, each leader after it, and each change of what a leader
-// says, until ctx ends or the loop does. An error is the last element.
-func (e *Election) Observe(ctx context.Context) iter.Seq2[*client.KeyValue, error] {
-	return func(yield func(*client.KeyValue, error) bool) {
+// Observe is the function Observe, of this election.
+func (e *Election) Observe(ctx context.Context) iter.Seq2[*client.GetResponse, error] {
+	return Observe(ctx, e.s.client, e.name)
+}
+
+// Observe yields who leads the election of a name, each leader after it, and each
+// change of what a leader says, until ctx ends or the loop does: the only one of Kvs,
+// with the header of the answer that told it. An error is the last element. Who only
+// observes needs no session.
+func Observe(ctx context.Context, c *client.Client, name string) iter.Seq2[*client.GetResponse, error] {
+	return func(yield func(*client.GetResponse, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		stopped := false
-		err := recipe.Observe(ctx, e.s.client.Recipes(), []byte(e.name), func(kv *mvccpb.KeyValue, _ *etcdserverpb.ResponseHeader) error {
-			if !yield(kv, nil) {
+		err := recipe.Observe(ctx, c.Recipes(), []byte(name), func(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
+			if !yield(&client.GetResponse{Header: header, Kvs: []*client.KeyValue{kv}}, nil) {
 				stopped = true
 				return context.Canceled
 			}

@@ -79,6 +79,7 @@ func (t *tool) root(environ []string) *cobra.Command {
 	t.global.register(root.PersistentFlags())
 	root.AddCommand(
 		t.getCommand(), t.putCommand(), t.delCommand(), t.txnCommand(), t.compactionCommand(),
+		t.leaseCommand(),
 		t.memberCommand(), t.moveLeaderCommand(), t.endpointCommand(), t.alarmCommand(), t.defragCommand(), t.downgradeCommand(),
 		t.versionCommand(), t.optionsCommand(), t.completionCommand(),
 	)

@@ -14,6 +14,8 @@ import (
 
 const clusterID, memberID = 0x534a021c215e0774, 0xb5179d13d0285315
 
+const leaseID = 0x5315a200511fc812
+
 func header(revision int64) *client.ResponseHeader {
 	return &client.ResponseHeader{ClusterId: clusterID, MemberId: memberID, Revision: revision, RaftTerm: 2}
 }
@@ -59,6 +61,13 @@ func samples(t *tool) map[string]shown {
 		"hash":     t.shownHash([]asked[*client.HashKVResponse]{{"E", hash, nil}}),
 		"alarms":   t.shownAlarms(alarms),
 		"disarmed": t.shownAlarms(&client.AlarmResponse{Alarms: alarms.Alarms}),
+		"grant":    t.shownLeaseGrant(&client.LeaseGrantResponse{Header: header(95), ID: leaseID, TTL: 500}),
+		"revoke":   t.shownLeaseRevoke(leaseID, &client.LeaseRevokeResponse{Header: header(95)}),
+		"left":     t.shownTimeToLive(&client.LeaseTimeToLiveResponse{Header: header(95), ID: leaseID, TTL: 499, GrantedTTL: 500, Keys: [][]byte{[]byte("lk1"), []byte("lk2")}}, true),
+		"no keys":  t.shownTimeToLive(&client.LeaseTimeToLiveResponse{Header: header(95), ID: leaseID, TTL: 499, GrantedTTL: 500}, false),
+		"no lease": t.shownTimeToLive(&client.LeaseTimeToLiveResponse{Header: header(95), ID: 0x1234, TTL: -1}, true),
+		"kept":     t.shownKeepAlive(&client.LeaseKeepAliveResponse{Header: header(95), ID: leaseID, TTL: 500}),
+		"leases":   t.shownLeases(&client.LeaseLeasesResponse{Header: header(95), Leases: []*etcdserverpb.LeaseStatus{{ID: leaseID}, {ID: 1}}}),
 	}
 }
 
@@ -67,6 +76,8 @@ const ids = `"cluster_id":6001611773266757492,"member_id":13049071153751544597`
 const idFields = `"ClusterID" : 6001611773266757492
 "MemberID" : 13049071153751544597
 `
+
+const leaseFields = idFields + "\"Revision\" : 95\n\"RaftTerm\" : 2\n"
 
 func TestOutput(t *testing.T) {
 	for _, tc := range []struct {
@@ -262,6 +273,31 @@ ETCD_INITIAL_CLUSTER_STATE="existing"
 `},
 		{"disarmed", "json", false, `{"alarms":[{"memberID":8439929585417367927,"alarm":1}]}` + "\n"},
 		{"disarmed", "fields", false, "\"MemberID\" : 8439929585417367927\n\"AlarmType\" : NOSPACE\n\n"},
+		{"grant", "simple", false, "lease 5315a200511fc812 granted with TTL(500s)\n"},
+		{"grant", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"ID":5986869401903679506,"TTL":500,"Error":""}` + "\n"},
+		{"grant", "fields", false, leaseFields + "\"ID\" : 5986869401903679506\n\"TTL\" : 500\n"},
+		{"grant", "fields", true, `"ClusterID" : 534a021c215e0774
+"MemberID" : b5179d13d0285315
+"Revision" : 95
+"RaftTerm" : 2
+"ID" : 5315a200511fc812
+"TTL" : 500
+`},
+		{"revoke", "simple", false, "lease 5315a200511fc812 revoked\n"},
+		{"revoke", "json", false, `{"header":{` + ids + `,"revision":95,"raft_term":2}}` + "\n"},
+		{"revoke", "fields", false, leaseFields},
+		{"left", "simple", false, "lease 5315a200511fc812 granted with TTL(500s), remaining(499s), attached keys([lk1 lk2])\n"},
+		{"left", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"id":5986869401903679506,"ttl":499,"granted-ttl":500,"keys":["bGsx","bGsy"]}` + "\n"},
+		{"left", "fields", false, leaseFields + "\"ID\" : 5986869401903679506\n\"TTL\" : 499\n\"GrantedTTL\" : 500\n\"Key\" : \"lk1\"\n\"Key\" : \"lk2\"\n"},
+		{"no keys", "simple", false, "lease 5315a200511fc812 granted with TTL(500s), remaining(499s)\n"},
+		{"no lease", "simple", false, "lease 0000000000001234 already expired\n"},
+		{"no lease", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"id":4660,"ttl":-1,"granted-ttl":0,"keys":null}` + "\n"},
+		{"kept", "simple", false, "lease 5315a200511fc812 keepalived with TTL(500)\n"},
+		{"kept", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"ID":5986869401903679506,"TTL":500}` + "\n"},
+		{"kept", "fields", false, leaseFields + "\"ID\" : 5986869401903679506\n\"TTL\" : 500\n"},
+		{"leases", "simple", false, "found 2 leases\n5315a200511fc812\n0000000000000001\n"},
+		{"leases", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"leases":[{"id":5986869401903679506},{"id":1}]}` + "\n"},
+		{"leases", "fields", false, leaseFields + "\"ID\" : 5986869401903679506\n\"ID\" : 1\n"},
 	} {
 		t.Run(tc.sample+" "+tc.format, func(t *testing.T) {
 			var out bytes.Buffer
@@ -277,6 +313,7 @@ func TestFormatsThatThereAreNot(t *testing.T) {
 		"get": {"table"}, "put": {"table"}, "del": {"table"}, "txn": {"table"},
 		"members": nil, "add": {"fields", "table"}, "remove": {"fields", "table"},
 		"health": {"protobuf"}, "status": {"protobuf"}, "hash": {"protobuf"}, "alarms": {"table"},
+		"grant": {"table"}, "revoke": {"table"}, "left": {"table"}, "kept": {"table"}, "leases": {"table"},
 	} {
 		for _, format := range formats {
 			run := &tool{stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, global: globalFlags{format: format}}
@@ -299,6 +336,18 @@ func TestProtobufIsTheMessage(t *testing.T) {
 	got := &client.GetResponse{}
 	require.NoError(t, proto.Unmarshal(out.Bytes(), got))
 	require.True(t, proto.Equal(want, got))
+}
+
+// Of an answer about a lease it is the header, and no more.
+func TestProtobufOfALeaseIsTheHeader(t *testing.T) {
+	for _, sample := range []string{"grant", "revoke", "left", "kept", "leases"} {
+		var out bytes.Buffer
+		run := &tool{stdout: &out, global: globalFlags{format: "protobuf"}}
+		require.NoError(t, run.show(samples(run)[sample]))
+		got := &client.ResponseHeader{}
+		require.NoError(t, proto.Unmarshal(out.Bytes(), got))
+		require.True(t, proto.Equal(header(95), got), sample)
+	}
 }
 
 func TestUnhealthyEndpointsAreSaidOnStderr(t *testing.T) {

@@ -56,7 +56,7 @@ var plan = map[string][]string{
 	"cmd/etcdutl":        {"internal/utl"},
 	"client":             {"internal/recipe"},
 	"client/concurrency": {"client", "internal/recipe"},
-	"internal/ctl":       {"client"},
+	"internal/ctl":       {"client", "client/concurrency"},
 	"internal/utl":       {},
 	"internal/compactor": {},
 	"internal/histogram": {},

@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"same":     same,
 			"output":   output,
 			"id":       memberID,
+			"lease":    grantLease,
 			"eventual": eventually,
 		},
 	})
@@ -164,6 +165,24 @@ func memberID(ts *testscript.TestScript, neg bool, args []string) {
 	m := regexp.MustCompile(`(?m)^([0-9a-f]+), started, ` + args[1] + `,`).FindStringSubmatch(list)
 	if m == nil {
 		ts.Fatalf("no member %s in\n%s", args[1], list)
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+// grantLease sets a variable to the id of a new lease: lease VARIABLE ttl.
+func grantLease(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lease VARIABLE ttl")
+	}
+	grant := []string{"lease", "grant", args[1]}
+	if ts.Getenv("ETCDCTL_ENDPOINTS") == "" {
+		grant = append(grant, "--endpoints", ts.Getenv("ENDPOINT"))
+	}
+	ts.Check(ts.Exec("etcdctl", grant...))
+	out := ts.ReadFile("stdout")
+	m := regexp.MustCompile(`^lease ([0-9a-f]{16}) granted with TTL\(` + args[1] + `s\)\n$`).FindStringSubmatch(out)
+	if m == nil {
+		ts.Fatalf("stdout is %q", out)
 	}
 	ts.Setenv(args[0], m[1])
 }
