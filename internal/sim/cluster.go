@@ -82,7 +82,7 @@ type WatchTally struct {
 	Full      int // responses that found no room
 	Forgotten int // events without what they replaced, since that was compacted
 	Replaced  int // installs of snapshots on members with watchers
-	Inboxes   int // that overflowed
+	Overflows int // of the inboxes of hubs
 }
 
 // Cluster is a whole cluster in one goroutine: hosts, the network between them,

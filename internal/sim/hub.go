@@ -37,6 +37,9 @@ func (c *Cluster) dawdle() time.Duration {
 func (h *host) stir() {
 	select {
 	case <-h.state.Watch.Due():
+		if h.state.Watch.Stats().Pending == 0 {
+			h.c.out.Watch.Overflows++
+		}
 		h.after(h.c.dawdle(), h.step)
 	default:
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // listeners is how many clients watch at the same time.
-const listeners = 4
+const listeners = 5
 
 // mostWatches is how many watches a listener has at a time.
 const mostWatches = 5
@@ -21,7 +21,7 @@ type listener struct {
 	line    *line // nil between two
 	until   time.Duration
 	watches []*watching // in the order in which they were asked for
-	asked   bool        // since it is closing
+	asked   int64       // for progress, once all is over, at this revision
 	all     int64       // progress spoke of all of them
 	numbers int64       // watches so far
 }
@@ -95,13 +95,16 @@ var (
 // call has the listener go to a member, and go on there.
 func (l *listener) call() {
 	c := l.c
-	h := c.hosts[c.dice.IntN(len(c.hosts))]
-	if !h.up || !h.served || h.paused > 0 {
+	h := l.find()
+	if h == nil {
 		return
 	}
 	n := &line{l: l, h: h, life: h.life, cluster: h.data.Identity.ClusterID, watches: map[int64]*watching{}, budget: budgets[c.dice.IntN(len(budgets))]}
 	n.stream = h.state.Watch.Open(n, fragments[c.dice.IntN(len(fragments))])
-	l.line, l.asked, l.all, l.until = n, false, 0, c.clock.now+time.Second+time.Duration(c.dice.Int64N(int64(40*time.Second)))
+	l.line, l.asked, l.all, l.until = n, 0, 0, c.clock.now+time.Second+time.Duration(c.dice.Int64N(int64(40*time.Second)))
+	if c.dice.IntN(2) == 0 {
+		l.until = mostTime // as long as the member lives
+	}
 	c.say("listener %d goes to host %d, which is at revision %d, with room for %d bytes", l.id, h.id, n.revision(), n.budget)
 	for _, w := range l.watches {
 		w.Start, w.ID = w.next, 0
@@ -118,6 +121,25 @@ func (l *listener) call() {
 		l.create(l.watches[len(l.watches)-1])
 	}
 }
+
+// find draws a member that answers, nil for none; at times it is the one that is
+// furthest behind.
+func (l *listener) find() (h *host) {
+	c := l.c
+	if one := c.hosts[c.dice.IntN(len(c.hosts))]; one.answers() {
+		h = one
+	}
+	if c.dice.IntN(2) == 0 {
+		for _, o := range c.hosts {
+			if o.answers() && (h == nil || o.machine.View().Applied < h.machine.View().Applied) {
+				h = o
+			}
+		}
+	}
+	return h
+}
+
+func (h *host) answers() bool { return h.up && h.served && h.paused == 0 }
 
 // hangUp ends the listener's line. Of what is on its way some may still arrive. The
 // member takes note of it late.
@@ -257,11 +279,19 @@ func (l *listener) ask() {
 	})
 }
 
-// close has a listener ask, once all is over, whether that was all.
+// close has a listener ask once, when all is over, whether that was all. It must be
+// told: there is a watch.
 func (l *listener) close() {
-	if !l.asked || len(l.line.asked) == 0 && l.all < l.c.model.Revision {
-		l.asked = true
-		l.ask()
+	n, newest := l.line, l.c.model.Revision
+	if l.asked == newest || n.revision() < newest || len(n.requests)+len(n.creating) > 0 {
+		return
+	}
+	for _, w := range l.watches {
+		if w.begun && !w.doomed && !w.leaving {
+			l.asked = newest
+			l.ask()
+			return
+		}
 	}
 }
 

@@ -149,6 +149,7 @@ func (n *line) compacted(w *watching, r response) error {
 	n.l.c.out.Watch.Compacted++
 	w.ended = true
 	l := n.l
+	l.asked = 0 // there may be nobody left who is told
 	l.watches = slices.DeleteFunc(l.watches, func(o *watching) bool { return o == w })
 	if w.leaving {
 		return nil
