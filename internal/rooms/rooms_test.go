@@ -26,7 +26,7 @@ var plan = map[string][]string{
 	"internal/peer":      {},
 	"internal/wal":       {},
 	"internal/datadir":   {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":       {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/sim/disk"},
+	"internal/sim":       {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/watch", "internal/sim/disk"},
 	"internal/state":     {"internal/datadir", "internal/lease", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal", "internal/watch"},
 	"internal/machine":   {"internal/lease", "internal/mvcc", "internal/member", "internal/store"},
 	"internal/recipe":    {},

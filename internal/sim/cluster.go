@@ -58,9 +58,31 @@ type Tally struct {
 	Truncations   int // ends of logs that others have replaced
 	Released      int // starts with a log whose beginning was given back
 
+	Watch WatchTally
+
 	// Trace is a hash over everything that happened: the same seed gives the
 	// same.
 	Trace uint64
+}
+
+// WatchTally is what those have seen who watch.
+type WatchTally struct {
+	Events    int // that were told
+	Responses int // with events
+	Fragments int // responses with more to come
+	Created   int // watches that began
+	Resumed   int // on another stream, behind what was told
+	Behind    int // of these, on members that were not as far
+	Refused   int // watches
+	Canceled  int // at the client's wish
+	Compacted int // cancelled since what they were to be told was compacted
+	Asked     int // progress that was asked for, and told
+	Notified  int // progress that came by itself
+	Slices    int // of the history that were read for those who lag
+	Full      int // responses that found no room
+	Forgotten int // events without what they replaced, since that was compacted
+	Replaced  int // installs of snapshots on members with watchers
+	Overflows int // of the inboxes of hubs
 }
 
 // Cluster is a whole cluster in one goroutine: hosts, the network between them,
@@ -68,14 +90,16 @@ type Tally struct {
 type Cluster struct {
 	seed       uint64
 	rng        *rand.Rand
+	dice       *rand.Rand // for all that has to do with watchers, who change nothing of what they watch
 	clock      clock
 	network    *network
 	hosts      []*host
 	byID       map[uint64]*host
 	clients    []*client
 	membership string // the newest that was applied
-	closing    bool   // the clients ask nothing new
-	active     int    // faults under way
+	listeners  []*listener
+	closing    bool // the clients ask nothing new
+	active     int  // faults under way
 
 	model    *Model // what was applied by whoever was first
 	hashes   map[[2]int64]uint32
@@ -144,7 +168,7 @@ func fromSeed(seed uint64, run func()) {
 
 func newCluster(seed uint64, trace io.Writer) *Cluster {
 	c := &Cluster{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc1a5)), trace: trace, hash: fnv.New64a(),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc1a5)), dice: rand.New(rand.NewPCG(seed, 0x3a7c)), trace: trace, hash: fnv.New64a(),
 		model: NewModel(), byID: map[uint64]*host{}, hashes: map[[2]int64]uint32{}, leaders: map[uint64]uint64{}, tails: map[wal.Position]bool{}, decided: map[uint64]decision{}, promised: map[int64]promise{},
 		out: Tally{Faults: map[string]int{}},
 	}
@@ -162,6 +186,9 @@ func newCluster(seed uint64, trace io.Writer) *Cluster {
 	}
 	for i := range clients {
 		c.clients = append(c.clients, &client{c: c, id: i + 1})
+	}
+	for i := range listeners {
+		c.listeners = append(c.listeners, &listener{c: c, id: i + 1})
 	}
 	return c
 }
@@ -185,6 +212,9 @@ func (c *Cluster) run() error {
 	}
 	for _, cl := range c.clients {
 		cl.think()
+	}
+	for _, l := range c.listeners {
+		l.act()
 	}
 	c.clock.after(c.between(2*time.Second, 8*time.Second), c.strike)
 	c.clock.after(c.between(5*time.Second, 25*time.Second), c.administer)
@@ -235,10 +265,19 @@ func (c *Cluster) until(most time.Duration, done func() bool) error {
 func (c *Cluster) heal() error {
 	c.say("no more faults from now on")
 	c.closing = true // faults under way end by themselves
+	return c.settle()
+}
+
+// settle waits until all members stand at the same entry, compares them, and waits
+// until all who watch were told everything.
+func (c *Cluster) settle() error {
 	if err := c.converge(); err != nil {
 		return err
 	}
-	return c.compare()
+	if err := c.compare(); err != nil {
+		return err
+	}
+	return c.until(hearTime, c.heardAll)
 }
 
 // cutAll cuts everybody's power and looks whether all is there after it.
@@ -252,11 +291,12 @@ func (c *Cluster) cutAll() error {
 	for _, h := range c.hosts {
 		h.start()
 	}
-	if err := c.converge(); err != nil {
-		return err
-	}
-	return c.compare()
+	return c.settle()
 }
+
+// hearTime is how long it may take until all who watch were told everything, once
+// the cluster is at rest.
+const hearTime = 30 * time.Second
 
 // restTime is how long a whole cluster may take to come to rest: faults that are
 // under way end within it, elections and requests too.
@@ -342,6 +382,11 @@ func (c *Cluster) state() string {
 			s += fmt.Sprintf("; client %d waits for %d", cl.id, cl.open.id)
 		}
 	}
+	for _, l := range c.listeners {
+		if !l.heardAll() {
+			s += "; " + l.state()
+		}
+	}
 	return s
 }
 
@@ -391,6 +436,7 @@ const (
 	noteWrite
 	noteApply
 	noteHash
+	noteTold
 )
 
 // note puts numbers into the hash of the trace.

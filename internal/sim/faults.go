@@ -28,6 +28,7 @@ var faults = []fault{
 	{"restart", 4, (*Cluster).restart},
 	{"pause", 8, (*Cluster).pause},
 	{"isolation", 8, (*Cluster).isolate},
+	{"absence", 5, (*Cluster).absence},
 	{"partition", 6, (*Cluster).partition},
 	{"one-way cut", 8, (*Cluster).oneWay},
 	{"foul network", 10, (*Cluster).foulNetwork},
@@ -161,6 +162,19 @@ func (c *Cluster) isolate(h *host) (func(), bool) {
 		}
 	}
 	return c.network.sever(cut), true
+}
+
+// absence cuts a host off for so long that the others may give the beginning of
+// their logs back, while its member goes on and has watchers.
+func (c *Cluster) absence(h *host) (func(), bool) {
+	mend, _ := c.isolate(h)
+	c.active++
+	c.clock.after(c.between(15*time.Second, 40*time.Second), func() {
+		c.active--
+		c.say("the absence of host %d ends", h.id)
+		mend()
+	})
+	return nil, true
 }
 
 // partition cuts the hosts into two groups.

@@ -41,6 +41,7 @@ type host struct {
 	beat   time.Duration // between two ticks: clocks differ
 	lag    time.Duration // by which Now is behind while a sync has not ended
 	served bool
+	attend attendance
 
 	handed     []*raft.Append // for the append stage
 	writing    []*raft.Append // what it works on
@@ -102,6 +103,7 @@ func (h *host) start() {
 		fs: h.disk, begin: h.begin, segment: segmentBytes,
 		fatal:  h.storeFailed,
 		sync:   h.sync,
+		inbox:  h.c.drawInbox(),
 		leased: func(changes []lease.Change) { h.keeper.Apply(changes, h.c.clock.now) },
 	}.open()
 	h.disk.Inject(nil)
@@ -126,6 +128,8 @@ func (h *host) start() {
 	h.beat = 95*time.Millisecond + time.Duration(h.c.rng.Int64N(int64(10*time.Millisecond)))
 	h.after(time.Duration(h.c.rng.Int64N(int64(h.beat))), h.tick)
 	h.after(h.flushPause(), h.flush)
+	h.attend = attendance{}
+	h.tickHub()
 	h.wake()
 }
 

@@ -29,6 +29,7 @@ type Model struct {
 	Leases    map[int64]Lease
 	grantedAt map[int64]uint64 // the entry, of those that are or were
 	keys      map[string][]version
+	changes   []change          // all there ever were
 	entries   []entry           // what stood where, from index 1 on
 	byID      map[uint64]uint64 // the index of each request
 }
@@ -61,6 +62,27 @@ func (e *entry) is(o *raftpb.Entry) bool {
 type version struct {
 	*mvccpb.KeyValue
 	sub int64
+}
+
+// change is what a revision has made of a key, and what was there before that
+// revision, nil for nothing. A Version of 0 is a deletion.
+type change struct {
+	*mvccpb.KeyValue
+	prev *mvccpb.KeyValue
+}
+
+// before is what a key was before a revision.
+func (m *Model) before(key string, revision int64) *mvccpb.KeyValue {
+	vs := m.keys[key]
+	if i := newest(vs, revision-1); i >= 0 && vs[i].Version > 0 {
+		return vs[i].KeyValue
+	}
+	return nil
+}
+
+// changesFrom is the place of the first change of a revision or a later one.
+func (m *Model) changesFrom(revision int64) int {
+	return sort.Search(len(m.changes), func(i int) bool { return m.changes[i].ModRevision >= revision })
 }
 
 // NewModel returns an empty keyspace.
@@ -245,6 +267,7 @@ func (t *txn) put(r *etcdserverpb.PutRequest) {
 }
 
 func (t *txn) append(kv *mvccpb.KeyValue) {
+	t.m.changes = append(t.m.changes, change{kv, t.m.before(string(kv.Key), kv.ModRevision)})
 	t.m.keys[string(kv.Key)] = append(t.m.keys[string(kv.Key)], version{kv, t.sub})
 	t.sub++
 }

@@ -12,6 +12,7 @@ import (
 	"etcd.alt/internal/state"
 	"etcd.alt/internal/store"
 	"etcd.alt/internal/wal"
+	"etcd.alt/internal/watch"
 )
 
 // Where a member's files lie on its disk.
@@ -43,6 +44,9 @@ type opening struct {
 	sync func(sync func() error) error
 	// leased hears what has become of leases; nil for nobody.
 	leased func([]lease.Change)
+	// inbox is the room for what was not handed out to watchers yet, in bytes; 0 for
+	// the usual.
+	inbox int
 }
 
 // open opens the rooms; of a start that fails nothing stays open.
@@ -56,7 +60,7 @@ func (o opening) open() (*rooms, error) {
 			Background: func(do func()) { do() },
 		},
 		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
-		Leased: o.leased,
+		Leased: o.leased, Watch: watch.Options{InboxBytes: o.inbox},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)

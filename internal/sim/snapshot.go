@@ -187,6 +187,10 @@ func (s *hostState) Install(m *raftpb.SnapshotMetadata) error {
 		s.c.say("host %d has installed a snapshot at entry %d", s.id, m.GetIndex())
 		s.c.checkView((*host)(s))
 		s.c.checkHash((*host)(s))
+		if s.state.Watch.Stats().Watchers > 0 {
+			s.c.out.Watch.Replaced++
+		}
+		(*host)(s).stir()
 	}
 	return err
 }

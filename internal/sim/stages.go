@@ -100,6 +100,7 @@ func (s *hostState) Apply(entries []*raftpb.Entry, wanted func(uint64) bool, don
 	changes, conf, err := s.state.Apply(entries, wanted, done)
 	if err == nil {
 		h.c.checkApplied(h)
+		h.stir()
 	}
 	return changes, conf, err
 }

@@ -26,6 +26,8 @@ type Options struct {
 	// Leased hears what has become of leases, after it was published and before
 	// anybody is answered. nil for nobody.
 	Leased func([]lease.Change)
+	// Watch are the hub's; its View is the state's.
+	Watch watch.Options
 	// Failed hears of errors that hurt nobody yet: files that could not be deleted.
 	// nil drops them.
 	Failed func(error)
@@ -60,7 +62,8 @@ func Open(o Options) (*State, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Log.Close(), d.Close())
 	}
-	s.Watch = watch.New(watch.Options{View: func() *mvcc.View { return s.View().Keys }})
+	o.Watch.View = func() *mvcc.View { return s.View().Keys }
+	s.Watch = watch.New(o.Watch)
 	return s, nil
 }
 

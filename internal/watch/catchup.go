@@ -113,7 +113,7 @@ func (s *Stream) plan() (f *finding, more bool) {
 				continue
 			}
 			full = true
-		case w.next > h.mu.position:
+		case w.next > h.mu.position, plantRejoin && w.next == h.mu.position:
 			w.live = true
 			h.mu.slow--
 			s.joined++

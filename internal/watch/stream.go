@@ -318,6 +318,9 @@ func (s *Stream) answerLocked() bool {
 // notifyLocked says how far the stream is to those who want that now and then.
 func (s *Stream) notifyLocked() (any bool) {
 	header, at := s.sink.Header(), s.h.mu.position
+	if plantProgress {
+		at = s.h.o.View().Revision
+	}
 	for _, w := range s.all {
 		switch {
 		case !w.notify || w.dead:

@@ -1,0 +1,5 @@
+//go:build plant_progress
+
+package watch
+
+const plantProgress = true

@@ -1,0 +1,5 @@
+//go:build plant_rejoin
+
+package watch
+
+const plantRejoin = true
