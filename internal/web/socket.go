@@ -59,12 +59,24 @@ func (g *gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if token != "" {
 		post.Header.Set("Authorization", "Bearer "+token)
 	}
-	lines := &socketWriter{ctx: ctx, conn: conn, header: http.Header{}}
+	lines := &socketWriter{ctx: ctx, conn: conn, header: http.Header{}, body: body}
 	g.ServeHTTP(lines, post)
 	lines.flush()
 	_ = body.Close() // whoever reads frames does not wait for the body to be read any more
-	_ = conn.Close(websocket.StatusNormalClosure, "")
+	goodbye(conn, cancel)
 	<-read
+}
+
+// farewell is how long a client may take to answer a goodbye. Nobody waits for one
+// that does not: the member may be stopping.
+const farewell = 250 * time.Millisecond
+
+// goodbye closes a socket, whose reading cancel ends: then nobody waits for the client
+// any more.
+func goodbye(conn *websocket.Conn, cancel context.CancelFunc) {
+	patience := time.AfterFunc(farewell, cancel)
+	defer patience.Stop()
+	_ = conn.Close(websocket.StatusNormalClosure, "") // there is nobody to tell of an error
 }
 
 // bearerToken is the token in the subprotocols that a client offers.
@@ -100,6 +112,7 @@ type socketWriter struct {
 	ctx    context.Context
 	conn   *websocket.Conn
 	header http.Header
+	body   io.Closer
 	line   []byte // what of a line was written
 }
 
@@ -115,9 +128,9 @@ func (w *socketWriter) Flush() {}
 // EnableFullDuplex is http.ResponseController's: a socket is.
 func (w *socketWriter) EnableFullDuplex() error { return nil }
 
-// SetReadDeadline is http.ResponseController's: the body is a pipe, and ends with the
-// call.
-func (w *socketWriter) SetReadDeadline(time.Time) error { return nil }
+// SetReadDeadline is http.ResponseController's. It is called when the call is over,
+// so that nobody waits for more of the body.
+func (w *socketWriter) SetReadDeadline(time.Time) error { return w.body.Close() }
 
 // Write is http.ResponseWriter's.
 func (w *socketWriter) Write(b []byte) (int, error) {
