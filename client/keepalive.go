@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,8 +19,10 @@ const (
 	firstTTL = 5 * time.Second
 	// keepAliveBuffer is how many answers wait for whoever keeps a lease alive.
 	keepAliveBuffer = 16
-	// longestLook is how long the keeper goes without a look at its leases.
-	longestLook = 500 * time.Millisecond
+	// longestLook is how long the keeper goes without a look at its leases, shortestLook
+	// how long it does in any case: a look goes through all of them.
+	longestLook  = 500 * time.Millisecond
+	shortestLook = 20 * time.Millisecond
 )
 
 // keeper keeps leases alive over one stream, which it opens again when it breaks.
@@ -38,6 +41,7 @@ type keeper struct {
 type kept struct {
 	listeners map[chan *LeaseKeepAliveResponse]func() bool // and what ends their watch of their context
 	next      time.Time                                    // of the next request
+	asked     bool                                         // and there is no answer yet
 	deadline  time.Time                                    // of the next answer
 }
 
@@ -57,7 +61,6 @@ func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID) (<-chan *Lease
 		one = &kept{listeners: map[chan *LeaseKeepAliveResponse]func() bool{}, deadline: time.Now().Add(firstTTL)}
 		k.mu.kept[id] = one
 	}
-	one.next = time.Now()
 	one.listeners[out] = context.AfterFunc(ctx, func() { k.leave(id, out) })
 	if !k.mu.running {
 		k.mu.running = true
@@ -114,17 +117,12 @@ func (k *keeper) halt() {
 
 // routineKeep keeps leases alive until there are none.
 func (k *keeper) routineKeep(c *Client) {
-	pause := firstPause
+	pause, logins := firstPause, 0
 	for !k.over() {
 		token := c.auth.current()
 		some, err := k.follow(c, token)
 		if some {
-			pause = firstPause
-		}
-		if tokenRefused(err) && c.auth.renewable() {
-			ctx, cancel := context.WithTimeout(context.Background(), c.config.DialTimeout)
-			err = c.logIn(ctx, token)
-			cancel()
+			pause, logins = firstPause, 0
 		}
 		switch {
 		case err == nil:
@@ -132,6 +130,14 @@ func (k *keeper) routineKeep(c *Client) {
 		case errors.Is(err, ErrClosed):
 			k.halt()
 			continue
+		case tokenRefused(err) && c.auth.renewable() && logins < maxLogins:
+			logins++
+			ctx, cancel := context.WithTimeout(context.Background(), c.config.DialTimeout)
+			err = c.logIn(ctx, token)
+			cancel()
+			if err == nil {
+				continue
+			}
 		}
 		c.logger.Debug("leases are kept alive over another stream", zap.Error(err), zap.Duration("pause", pause))
 		timer := time.NewTimer(pause)
@@ -159,93 +165,114 @@ func (k *keeper) over() bool {
 
 // follow keeps leases alive over a new stream until that breaks, or there are none.
 // some says that there was an answer.
+//
+// What waits for the stream, to open, to take a request, or to give an answer, has a
+// goroutine of its own: leases must end in time though all of that stands still.
 func (k *keeper) follow(c *Client, token string) (some bool, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	answers, broken := make(chan *LeaseKeepAliveResponse), make(chan error, 1)
-	var stream grpc.ClientStream
-	opened := make(chan struct{})
-	var reading sync.WaitGroup
-	defer reading.Wait()
+	k.again()
+	s := &keepStream{k: k, c: c, due: make(chan []LeaseID), broken: make(chan error, 2)}
+	var routines sync.WaitGroup
+	defer routines.Wait()
 	defer cancel() // before the wait
-	// To open a stream may take as long as there is no connection. Meanwhile leases
-	// end.
-	reading.Go(func() {
-		var err error
-		if stream, err = c.openKeepAlive(ctx, token); err != nil {
-			broken <- err
-			return
-		}
-		close(opened)
-		for {
-			res, err := receive[LeaseKeepAliveResponse](ctx, stream)
-			if err != nil {
-				broken <- err
-				return
-			}
-			select {
-			case answers <- res:
-			case <-ctx.Done():
-			}
-		}
-	})
-	open := false
+	routines.Go(func() { s.routineSend(ctx, token, &routines) })
+	var due []LeaseID
 	for {
-		wait := longestLook
-		if open {
-			var due []LeaseID
-			due, wait = k.due(time.Now())
-			for _, id := range due {
-				if err := sendTo(ctx, stream, &etcdserverpb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
-					return some, err
-				}
+		to, wait := s.due, longestLook
+		if len(due) == 0 {
+			if due, wait = k.due(time.Now()); len(due) == 0 {
+				to = nil
 			}
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-k.look:
-		case <-opened:
-			open, opened = true, nil
-		case res := <-answers:
-			some = true
-			k.answered(res, time.Now())
-		case err := <-broken:
+		case to <- due:
+			due = nil
+		case err := <-s.broken:
 			timer.Stop()
-			k.again()
-			return some, err
+			return s.answered.Load(), err
 		}
 		timer.Stop()
 		if k.dropLate(time.Now()) == 0 {
-			return some, nil
+			return s.answered.Load(), nil
 		}
 	}
 }
 
+// keepStream is a stream of keep-alives.
+type keepStream struct {
+	k        *keeper
+	c        *Client
+	due      chan []LeaseID // to be asked for
+	broken   chan error
+	answered atomic.Bool
+}
+
+// routineSend opens the stream, and asks for what is due, until ctx ends.
+func (s *keepStream) routineSend(ctx context.Context, token string, routines *sync.WaitGroup) {
+	stream, err := s.c.openKeepAlive(ctx, token)
+	if err != nil {
+		s.broken <- err
+		return
+	}
+	routines.Go(func() { s.routineReceive(ctx, stream) })
+	for {
+		select {
+		case due := <-s.due:
+			for _, id := range due {
+				if err := sendTo(ctx, stream, &etcdserverpb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
+					s.broken <- err
+					return
+				}
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// routineReceive takes answers until there are no more.
+func (s *keepStream) routineReceive(ctx context.Context, stream grpc.ClientStream) {
+	for {
+		res, err := receive[LeaseKeepAliveResponse](ctx, stream)
+		if err != nil {
+			s.broken <- err
+			return
+		}
+		s.answered.Store(true)
+		s.k.answered(res, time.Now())
+	}
+}
+
 // due is which leases a request is to be sent for now, and how long it is until the
-// next.
+// next. One that was asked for is not asked for again before there is an answer: the
+// stream loses none.
 func (k *keeper) due(now time.Time) (ids []LeaseID, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	wait = longestLook
 	for id, one := range k.mu.kept {
-		if !one.next.After(now) {
+		switch {
+		case one.asked:
+		case !one.next.After(now):
 			ids = append(ids, id)
-			one.next = now.Add(longestLook) // unless an answer says otherwise
+			one.asked = true
+		default:
+			wait = min(wait, one.next.Sub(now))
 		}
-		wait = min(wait, one.next.Sub(now))
 	}
-	return ids, wait
+	return ids, max(wait, shortestLook)
 }
 
-// again has all leases be asked for at once on the next stream: what was sent may be
-// lost.
+// again has all leases be asked for at once on a new stream: what was sent on the one
+// before may be lost.
 func (k *keeper) again() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now()
 	for _, one := range k.mu.kept {
-		one.next = now
+		one.next, one.asked = time.Time{}, false
 	}
 }
 
@@ -260,10 +287,11 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 		return
 	case res.TTL <= 0:
 		k.endLocked(id)
+		k.wake()
 		return
 	}
 	ttl := time.Duration(min(res.TTL, 1<<33)) * time.Second
-	one.next, one.deadline = now.Add(ttl/3), now.Add(ttl)
+	one.next, one.deadline, one.asked = now.Add(ttl/3), now.Add(ttl), false
 	for out := range one.listeners {
 		select {
 		case out <- res:

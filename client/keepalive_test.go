@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 
 	"etcd.alt/api/errs"
@@ -122,4 +123,74 @@ func TestKeepAliveOnce(t *testing.T) {
 	require.Equal(t, int64(10), res.TTL)
 	_, err = c.KeepAliveOnce(within(t, 20*time.Second), 2)
 	require.True(t, errors.Is(err, errs.LeaseNotFound), err)
+}
+
+// keepMany keeps n leases alive, and counts those that were given up.
+func keepMany(t *testing.T, c *Client, n int64) (givenUp *atomic.Int64) {
+	t.Helper()
+	givenUp = &atomic.Int64{}
+	for i := range n {
+		out, err := c.KeepAlive(t.Context(), LeaseID(1<<62+i))
+		require.NoError(t, err)
+		go func() {
+			drained(out)
+			givenUp.Add(1)
+		}()
+	}
+	return givenUp
+}
+
+// Neither requests nor answers hold the others up, however many there are.
+func TestVeryManyLeasesAreKeptAlive(t *testing.T) {
+	const leases = 20_000
+	var asked atomic.Int64
+	f := startFake(t, func(c *received) error {
+		return serveKeepAlive(c, func(int64) int64 { asked.Add(1); return 30 })
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}, Logger: zap.NewNop()})
+	givenUp := keepMany(t, c, leases)
+	require.Eventually(t, func() bool { return asked.Load() >= leases }, 20*time.Second, 5*time.Millisecond)
+	require.Zero(t, givenUp.Load())
+	require.Less(t, asked.Load(), int64(2*leases), "three times in a TTL")
+}
+
+// A member that stands still, and takes nothing: leases are given up in time, though
+// nothing can be sent.
+func TestManyLeasesAtAMemberThatStandsStill(t *testing.T) {
+	const leases = 5000
+	f := startFake(t, func(c *received) error {
+		for range leases {
+			var r etcdserverpb.LeaseKeepAliveRequest
+			if err := c.stream.RecvMsg(&r); err != nil {
+				return err
+			}
+			if err := c.stream.SendMsg(&etcdserverpb.LeaseKeepAliveResponse{ID: r.ID, TTL: 3}); err != nil {
+				return err
+			}
+		}
+		<-c.ctx.Done()
+		return c.ctx.Err()
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}, Logger: zap.NewNop()})
+	givenUp := keepMany(t, c, leases)
+	require.Eventually(t, func() bool { return givenUp.Load() == leases }, 20*time.Second, 10*time.Millisecond)
+}
+
+// A token that is refused again and again is not renewed without a pause.
+func TestATokenThatIsRefusedForEver(t *testing.T) {
+	var logins atomic.Int64
+	f := startFake(t, func(c *received) error {
+		if c.method == methodAuthenticate.path {
+			logins.Add(1)
+			var r etcdserverpb.AuthenticateRequest
+			c.request(&r)
+			return c.stream.SendMsg(&etcdserverpb.AuthenticateResponse{Token: "x"})
+		}
+		return answer(codes.Unauthenticated, "etcdserver: invalid auth token")
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}, Username: "u", Password: "p", Logger: zap.NewNop()})
+	out, err := c.KeepAlive(t.Context(), 1)
+	require.NoError(t, err)
+	drained(out)
+	require.Less(t, logins.Load(), int64(20))
 }
