@@ -67,12 +67,23 @@ func variable(flag string) string {
 }
 
 // alien are variables of that prefix which belong to no flag.
-var alien = []string{prefix + "API", prefix + "WATCH_KEY", prefix + "WATCH_RANGE_END"}
+var alien = []string{prefix + "API", watchKeyVariable, watchEndVariable}
+
+// environment is the value of a variable, empty if it has none.
+func (t *tool) environment(name string) string {
+	value := ""
+	for _, v := range t.environ {
+		if text, ok := strings.CutPrefix(v, name+"="); ok {
+			value = text
+		}
+	}
+	return value
+}
 
 // readEnvironment sets the global flags that variables give.
-func (t *tool) readEnvironment(flags *pflag.FlagSet, environ []string) error {
+func (t *tool) readEnvironment(flags *pflag.FlagSet) error {
 	values := map[string]string{}
-	for _, v := range environ {
+	for _, v := range t.environ {
 		if name, value, ok := strings.Cut(v, "="); ok && value != "" && strings.HasPrefix(name, prefix) {
 			values[name] = value
 		}

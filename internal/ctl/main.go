@@ -18,22 +18,26 @@ import (
 
 // tool is one run of etcdctl.
 type tool struct {
-	stdin  *bufio.Reader
-	input  io.Reader // what stdin reads
-	stdout io.Writer
-	stderr io.Writer
-	log    *zap.Logger
-	level  zap.AtomicLevel
-	global globalFlags
+	stdin   *bufio.Reader
+	input   io.Reader // what stdin reads
+	stdout  io.Writer
+	stderr  io.Writer
+	environ []string
+	log     *zap.Logger
+	level   zap.AtomicLevel
+	global  globalFlags
 }
 
 // Main runs etcdctl and returns the status to exit with.
 func Main(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	t := &tool{stdin: bufio.NewReader(stdin), input: stdin, stdout: stdout, stderr: stderr, level: zap.NewAtomicLevelAt(zap.WarnLevel)}
+	t := &tool{
+		stdin: bufio.NewReader(stdin), input: stdin, stdout: stdout, stderr: stderr,
+		environ: environ, level: zap.NewAtomicLevelAt(zap.WarnLevel),
+	}
 	t.log = newLogger(stderr, t.level)
-	root := t.root(environ)
+	root := t.root()
 	root.SetArgs(args)
 	return t.report(root.ExecuteContext(ctx))
 }
@@ -47,7 +51,7 @@ func newLogger(w io.Writer, level zapcore.LevelEnabler) *zap.Logger {
 }
 
 // root is the tree of commands.
-func (t *tool) root(environ []string) *cobra.Command {
+func (t *tool) root() *cobra.Command {
 	// A command may be cut down to a prefix that no other has. This is a
 	// variable of the library, and nothing else in the process uses it.
 	cobra.EnablePrefixMatching = true
@@ -59,7 +63,7 @@ func (t *tool) root(environ []string) *cobra.Command {
 		// completionCommand refuses a shell it does not know.
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := t.readEnvironment(cmd.Root().PersistentFlags(), environ); err != nil {
+			if err := t.readEnvironment(cmd.Root().PersistentFlags()); err != nil {
 				return err
 			}
 			if t.global.debug {
@@ -79,7 +83,7 @@ func (t *tool) root(environ []string) *cobra.Command {
 	t.global.register(root.PersistentFlags())
 	root.AddCommand(
 		t.getCommand(), t.putCommand(), t.delCommand(), t.txnCommand(), t.compactionCommand(),
-		t.leaseCommand(),
+		t.watchCommand(), t.leaseCommand(), t.lockCommand(), t.electCommand(),
 		t.memberCommand(), t.moveLeaderCommand(), t.endpointCommand(), t.alarmCommand(), t.defragCommand(), t.downgradeCommand(),
 		t.versionCommand(), t.optionsCommand(), t.completionCommand(),
 	)
@@ -104,11 +108,12 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 // The statuses that etcdctl exits with.
 const (
-	exitError      = 1
-	exitConnection = 2
-	exitInput      = 3
-	exitFormat     = 4
-	exitArguments  = 128
+	exitError       = 1
+	exitConnection  = 2
+	exitInput       = 3
+	exitFormat      = 4
+	exitInterrupted = 5
+	exitArguments   = 128
 )
 
 // failure is an error with its exit status.

@@ -61,6 +61,12 @@ func samples(t *tool) map[string]shown {
 		"hash":     t.shownHash([]asked[*client.HashKVResponse]{{"E", hash, nil}}),
 		"alarms":   t.shownAlarms(alarms),
 		"disarmed": t.shownAlarms(&client.AlarmResponse{Alarms: alarms.Alarms}),
+		"watch": t.shownWatch(&client.WatchResponse{Header: header(36), Events: []*client.Event{
+			{Kv: pair("a", 34, 34, 1)},
+			{Kv: pair("b", 34, 35, 2), PrevKv: pair("a", 34, 34, 1)},
+			{Type: client.EventDelete, Kv: &client.KeyValue{Key: []byte("kk"), ModRevision: 36}},
+		}}),
+		"canceled": t.shownWatch(&client.WatchResponse{Canceled: true, CancelReason: "why"}),
 		"grant":    t.shownLeaseGrant(&client.LeaseGrantResponse{Header: header(95), ID: leaseID, TTL: 500}),
 		"revoke":   t.shownLeaseRevoke(leaseID, &client.LeaseRevokeResponse{Header: header(95)}),
 		"left":     t.shownTimeToLive(&client.LeaseTimeToLiveResponse{Header: header(95), ID: leaseID, TTL: 499, GrantedTTL: 500, Keys: [][]byte{[]byte("lk1"), []byte("lk2")}}, true),
@@ -273,6 +279,55 @@ ETCD_INITIAL_CLUSTER_STATE="existing"
 `},
 		{"disarmed", "json", false, `{"alarms":[{"memberID":8439929585417367927,"alarm":1}]}` + "\n"},
 		{"disarmed", "fields", false, "\"MemberID\" : 8439929585417367927\n\"AlarmType\" : NOSPACE\n\n"},
+		{"watch", "simple", false, "PUT\nkk\na\nPUT\nkk\na\nkk\nb\nDELETE\nkk\n\n"},
+		{"watch", "simple", true, `PUT
+\x6b\x6b
+\x61
+PUT
+\x6b\x6b
+\x61
+\x6b\x6b
+\x62
+DELETE
+\x6b\x6b
+
+`},
+		{"watch", "json", false, `{"Header":{` + ids + `,"revision":36,"raft_term":2},"Events":[{"kv":{"key":"a2s=","create_revision":34,"mod_revision":34,"version":1,"value":"YQ=="}},` +
+			`{"kv":{"key":"a2s=","create_revision":34,"mod_revision":35,"version":2,"value":"Yg=="},"prev_kv":{"key":"a2s=","create_revision":34,"mod_revision":34,"version":1,"value":"YQ=="}},` +
+			`{"type":1,"kv":{"key":"a2s=","mod_revision":36}}],"CompactRevision":0,"Canceled":false,"Created":false,"CancelReason":""}` + "\n"},
+		{"watch", "fields", false, idFields + `"Revision" : 36
+"RaftTerm" : 2
+"Type" : PUT
+"Key" : "kk"
+"CreateRevision" : 34
+"ModRevision" : 34
+"Version" : 1
+"Value" : "a"
+"Lease" : 0
+"Type" : PUT
+"PrevKey" : "kk"
+"PrevCreateRevision" : 34
+"PrevModRevision" : 34
+"PrevVersion" : 1
+"PrevValue" : "a"
+"PrevLease" : 0
+"Key" : "kk"
+"CreateRevision" : 34
+"ModRevision" : 35
+"Version" : 2
+"Value" : "b"
+"Lease" : 0
+"Type" : DELETE
+"Key" : "kk"
+"CreateRevision" : 0
+"ModRevision" : 36
+"Version" : 0
+"Value" : ""
+"Lease" : 0
+`},
+		{"canceled", "simple", false, ""},
+		{"canceled", "fields", false, ""},
+		{"canceled", "json", false, `{"Header":{},"Events":[],"CompactRevision":0,"Canceled":true,"Created":false,"CancelReason":"why"}` + "\n"},
 		{"grant", "simple", false, "lease 5315a200511fc812 granted with TTL(500s)\n"},
 		{"grant", "json", false, `{` + ids + `,"revision":95,"raft_term":2,"ID":5986869401903679506,"TTL":500,"Error":""}` + "\n"},
 		{"grant", "fields", false, leaseFields + "\"ID\" : 5986869401903679506\n\"TTL\" : 500\n"},
@@ -313,7 +368,7 @@ func TestFormatsThatThereAreNot(t *testing.T) {
 		"get": {"table"}, "put": {"table"}, "del": {"table"}, "txn": {"table"},
 		"members": nil, "add": {"fields", "table"}, "remove": {"fields", "table"},
 		"health": {"protobuf"}, "status": {"protobuf"}, "hash": {"protobuf"}, "alarms": {"table"},
-		"grant": {"table"}, "revoke": {"table"}, "left": {"table"}, "kept": {"table"}, "leases": {"table"},
+		"watch": {"table"}, "grant": {"table"}, "revoke": {"table"}, "left": {"table"}, "kept": {"table"}, "leases": {"table"},
 	} {
 		for _, format := range formats {
 			run := &tool{stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, global: globalFlags{format: format}}
