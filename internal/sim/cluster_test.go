@@ -54,6 +54,28 @@ func TestClusterTrace(t *testing.T) {
 	t.Logf("%+v", out)
 }
 
+// A cluster that is watched goes the same way as one that is not, to the letter, until
+// somebody has to wait for those who watch.
+func TestWatchersChangeNothing(t *testing.T) {
+	story := func(watched bool) (lines []string) {
+		var b bytes.Buffer
+		c := newCluster(5, &b)
+		if !watched {
+			c.listeners = nil
+		}
+		fromSeed(5, func() { require.NoError(t, c.run()) })
+		before, _, ended := strings.Cut(b.String(), "no more faults")
+		require.True(t, ended)
+		for line := range strings.Lines(before) {
+			if strings.HasSuffix(line, "\n") && !strings.Contains(line, "listener") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	require.Equal(t, story(false), story(true))
+}
+
 // A history with one answer changed is not linearizable any more: the search
 // does look.
 func TestAWrongHistoryIsFound(t *testing.T) {

@@ -31,11 +31,15 @@
 //	members.go   who comes and goes
 //	faults.go    what goes wrong
 //	client.go    who asks; question.go: what, and what is answered
+//	listener.go  who watches; line.go: the stream; told.go: what must hold of it
+//	hub.go       when a member's hub does what it has to do
 //	check.go     what must hold at every moment
 //	history.go   what must hold of the whole history
 //
 // Nothing is decided by the order of a map, by a clock or by a goroutine. The
 // storage engine has goroutines, and they are waited for; its compactions are
-// called. The raft library draws from crypto/rand.Reader, which is set to the
+// called. Whoever watches draws from a stream of his own, and changes nothing of
+// what he watches: a cluster goes the same way whether it is watched or not. The
+// raft library draws from crypto/rand.Reader, which is set to the
 // seed's stream while a cluster runs, so one runs at a time.
 package sim

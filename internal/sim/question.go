@@ -37,6 +37,7 @@ type question struct {
 	value    string
 	revision int64 // of a compaction, or to read at
 	lease    int64 // of a put, or of a grant or revoke
+	ttl      int64 // of a grant, in seconds
 	prev     bool  // the record before is wanted
 	// A compareAndSet compares the key's version, or its revision, with expected,
 	// puts value where that holds, and else reads the key.
@@ -91,6 +92,7 @@ func (c *Cluster) draw() question {
 		q.revision = max(1, c.acknowledged+2-c.rng.Int64N(40))
 	case n < 66:
 		q.kind, q.end, q.key, q.lease = grant, "", "", 1+c.rng.Int64N(clientLeases)
+		q.ttl = grantedTTL
 	case n < 70:
 		q.kind, q.end, q.key, q.lease = revoke, "", "", 1+c.rng.Int64N(clientLeases)
 	case n < 75:
@@ -177,7 +179,7 @@ func (q question) encode(id uint64) []byte {
 	case compaction:
 		r.Compaction = &etcdserverpb.CompactionRequest{Revision: q.revision}
 	case grant:
-		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: q.lease, TTL: grantedTTL}
+		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: q.lease, TTL: q.ttl}
 	case revoke:
 		r.LeaseRevoke = &etcdserverpb.LeaseRevokeRequest{ID: q.lease}
 	}

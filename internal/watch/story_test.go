@@ -272,3 +272,42 @@ func TestMoreThanAMessage(t *testing.T) {
 	}
 	require.Equal(t, 10, events)
 }
+
+// The compacted revision itself can be watched: what was deleted there is told, to who
+// begins there and to who lagged there, before the sweep and after it. Below it nothing
+// is.
+func TestADeletionAtTheCompaction(t *testing.T) {
+	r := newRig(t)
+	late, lagging := r.client(1)
+	lagging.Create(key("a")) // 2 is what it is to be told first, and there is no room
+	r.put("a", "1")          // 2
+	r.put("b", "1")
+	r.commit()
+	r.hub.Step()
+	require.Equal(t, "0@1 created", tell(late.read()))
+	r.settle()
+	require.Equal(t, "0@3 a=1@2", tell(late.read()))
+	r.settle()
+	lagging.Create(key("none")) // which fills its room again
+	r.delete("a", "")           // 4
+	r.put("b", "2")             // 5
+	r.commit()
+	r.hub.Step()
+	r.compact(4)
+	for _, sweep := range []func(){func() {}, r.sweep} {
+		sweep()
+		s, stream := r.client(1000)
+		for _, start := range []int64{3, 4, 5} {
+			stream.Create(Request{Key: []byte("a"), End: []byte("c"), Start: start})
+		}
+		r.settle()
+		require.ElementsMatch(t, []string{
+			"0@5 created", "0@0 canceled compacted 4",
+			"1@5 created", "1@5 a=@4(deleted) b=2@5",
+			"2@5 created", "2@5 b=2@5",
+		}, hear(s))
+	}
+	require.Equal(t, []string{"1@3 created"}, hear(late))
+	r.settle()
+	require.Equal(t, []string{"0@5 a=@4(deleted)"}, hear(late))
+}
