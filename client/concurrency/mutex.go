@@ -54,7 +54,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	if m.held == nil {
 		return ErrLockReleased
 	}
-	if _, err := recipe.Unlock(ctx, m.s.client.Recipes(), m.held.Key); err != nil {
+	if err := recipe.Release(ctx, m.s.client.Recipes(), m.held); err != nil {
 		return err
 	}
 	m.held = nil

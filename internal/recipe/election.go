@@ -35,34 +35,11 @@ type Leadership struct {
 // ended while Campaign waited is ErrCampaignExpired. A caller whose context ends
 // leaves the queue.
 func Campaign(ctx context.Context, kv KV, name []byte, lease int64, value []byte) (*Leadership, *etcdserverpb.ResponseHeader, error) {
-	p, key := prefix(name), keyOf(name, lease)
-	own, owner, header, err := queue(ctx, kv, p, key, value, lease)
+	at, err := turn(ctx, kv, name, value, lease, ErrCampaignExpired)
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &Leadership{Name: name, Key: key, Revision: own.CreateRevision, Lease: lease}
-	if !bytes.Equal(own.Value, value) {
-		if header, err = Proclaim(ctx, kv, l, value); err != nil {
-			leave(ctx, kv, key, l.Revision)
-			return nil, nil, err
-		}
-	}
-	if bytes.Equal(owner.Key, key) {
-		return l, header, nil
-	}
-	if err := awaitTurn(ctx, kv, p, l.Revision); err != nil {
-		leave(ctx, kv, key, l.Revision)
-		return nil, nil, err
-	}
-	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: key, KeysOnly: true})
-	if err != nil {
-		leave(ctx, kv, key, l.Revision)
-		return nil, nil, err
-	}
-	if len(res.Kvs) == 0 || res.Kvs[0].CreateRevision != l.Revision {
-		return nil, nil, ErrCampaignExpired
-	}
-	return l, res.Header, nil
+	return &Leadership{Name: name, Key: at.key, Revision: at.created, Lease: lease}, at.header, nil
 }
 
 // Proclaim changes what the leader says, without another election.
@@ -117,20 +94,31 @@ type observer struct {
 	last   *mvccpb.KeyValue // that was seen
 }
 
-// follow follows the leader there is, or is to come, to its end.
+// follow follows the leader there is, or the next, to its end.
 func (o *observer) follow(ctx context.Context) error {
 	res, err := o.kv.Range(ctx, first(o.prefix))
 	if err != nil {
 		return err
 	}
-	if len(res.Kvs) == 0 {
-		return o.awaitAnyone(ctx, res.Header.Revision+1)
+	if len(res.Kvs) > 0 {
+		if err := o.show(res.Kvs[0], res.Header); err != nil {
+			return err
+		}
+		return o.listen(ctx, res.Kvs[0].Key, res.Header.Revision+1)
 	}
-	leader := res.Kvs[0]
-	if err := o.show(leader, res.Header); err != nil {
+	leader, header, err := o.awaitAnyone(ctx, res.Header.Revision+1)
+	if err != nil {
 		return err
 	}
-	w, err := o.kv.Watch(ctx, leader.Key, nil, res.Header.Revision+1)
+	if err := o.show(leader, header); err != nil {
+		return err
+	}
+	return o.listen(ctx, leader.Key, leader.ModRevision+1)
+}
+
+// listen shows what a leader says from a revision on, until it leads no more.
+func (o *observer) listen(ctx context.Context, key []byte, start int64) error {
+	w, err := o.kv.Watch(ctx, key, nil, start)
 	if err != nil {
 		return err
 	}
@@ -151,15 +139,24 @@ func (o *observer) follow(ctx context.Context) error {
 	}
 }
 
-// awaitAnyone waits until somebody may lead.
-func (o *observer) awaitAnyone(ctx context.Context, start int64) error {
+// awaitAnyone waits where nobody leads until somebody does.
+func (o *observer) awaitAnyone(ctx context.Context, start int64) (*mvccpb.KeyValue, *etcdserverpb.ResponseHeader, error) {
 	w, err := o.kv.Watch(ctx, o.prefix, prefixEnd(o.prefix), start)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer w.Close()
-	_, err = w.Next(ctx)
-	return err
+	for {
+		res, err := w.Next(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range res.Events {
+			if e.Type == mvccpb.Event_PUT {
+				return e.Kv, res.Header, nil
+			}
+		}
+	}
 }
 
 // show passes on what was not seen last. (A leader's record may be older than that

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,23 +69,111 @@ func first(p []byte) *etcdserverpb.RangeRequest {
 	return &etcdserverpb.RangeRequest{Key: p, RangeEnd: prefixEnd(p), SortOrder: etcdserverpb.RangeRequest_ASCEND, SortTarget: etcdserverpb.RangeRequest_CREATE, Limit: 1}
 }
 
-// queue puts key, on a lease, behind all others that want a name, unless it stands
-// there already. It returns the record that is there now, and who is first.
-func queue(ctx context.Context, kv KV, p, key, value []byte, lease int64) (own, owner *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader, err error) {
+// place is a key that stands in the queue for a name.
+type place struct {
+	prefix, key []byte
+	// created is the key's creation revision, asked the revision at which this call
+	// has put it: whoever asks with the same lease puts it again.
+	created, asked int64
+	// head says that nobody stood before it, held that it stood there already, before
+	// this call.
+	head, held bool
+	header     *etcdserverpb.ResponseHeader
+}
+
+// queue puts the key of a lease behind all others that want a name, or again in its
+// place. A caller whose context ends before it is known whether it stands there does
+// not wait for that; then the key is taken away when it is.
+func queue(ctx context.Context, kv KV, name, value []byte, lease int64) (*place, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	type outcome struct {
+		place *place
+		err   error
+	}
+	done := make(chan outcome)
+	go func() {
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+		defer cancel()
+		var o outcome
+		o.place, o.err = ask(detached, kv, name, value, lease)
+		select {
+		case done <- o:
+		case <-ctx.Done():
+			if o.err == nil {
+				leave(ctx, kv, o.place)
+			}
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.place, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func ask(ctx context.Context, kv KV, name, value []byte, lease int64) (*place, error) {
+	p, key := prefix(name), keyOf(name, lease)
+	again := put(key, value, lease)
+	again.GetRequestPut().PrevKv = true
 	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
 		Compare: created(key, 0),
 		Success: []*etcdserverpb.RequestOp{put(key, value, lease), get(first(p))},
-		Failure: []*etcdserverpb.RequestOp{get(&etcdserverpb.RangeRequest{Key: key}), get(first(p))},
+		Failure: []*etcdserverpb.RequestOp{again, get(first(p))},
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	owner = res.Responses[1].GetResponseRange().Kvs[0] // at least our own
-	if res.Succeeded {
-		revision := res.Header.Revision
-		return &mvccpb.KeyValue{Key: key, Value: value, CreateRevision: revision, ModRevision: revision, Version: 1, Lease: lease}, owner, res.Header, nil
+	at := &place{prefix: p, key: key, created: res.Header.Revision, asked: res.Header.Revision, header: res.Header}
+	at.head = bytes.Equal(res.Responses[1].GetResponseRange().Kvs[0].Key, key) // there is at least our own
+	if !res.Succeeded {
+		at.created = res.Responses[0].GetResponsePut().PrevKv.CreateRevision
+		at.held = at.head
 	}
-	return res.Responses[0].GetResponseRange().Kvs[0], owner, res.Header, nil
+	return at, nil
+}
+
+// stands says whether a key is where it was put, or where it went from there.
+func stands(ctx context.Context, kv KV, at *place) (bool, error) {
+	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: at.key, KeysOnly: true})
+	if err != nil {
+		return false, err
+	}
+	at.header = res.Header
+	return len(res.Kvs) > 0 && res.Kvs[0].CreateRevision == at.created, nil
+}
+
+// turn waits until a lease has its turn for a name, and returns its place. A caller
+// that gives up leaves the queue, unless others have asked with the same lease: they
+// share the key. expired is the error for a lease that has ended meanwhile.
+func turn(ctx context.Context, kv KV, name, value []byte, lease int64, expired error) (*place, error) {
+	for waited := false; ; waited = true {
+		at, err := queue(ctx, kv, name, value, lease)
+		switch {
+		case waited && errors.Is(err, errs.LeaseNotFound):
+			return nil, expired
+		case err != nil:
+			return nil, err
+		case at.head:
+			return at, nil
+		}
+		err = awaitTurn(ctx, kv, at.prefix, at.created)
+		there := false
+		if err == nil {
+			there, err = stands(ctx, kv, at)
+		}
+		switch {
+		case err != nil:
+			leave(ctx, kv, at)
+			return nil, err
+		case there:
+			return at, nil
+		}
+		// The lease has ended; or another call with it has given up, and taken the key
+		// away that they shared.
+	}
 }
 
 // awaitTurn waits until no key below p is older than the one that was created at
@@ -131,11 +220,31 @@ func awaitDeletion(ctx context.Context, kv KV, key []byte, start int64) error {
 // leaveTimeout bounds what is done for a caller that has gone.
 const leaveTimeout = 5 * time.Second
 
-// leave deletes a key that was created at revision, for a caller that waits no
-// longer: its context may have ended.
-func leave(ctx context.Context, kv KV, key []byte, revision int64) {
+// leave takes a key out of the queue for a call that waits no longer, whose context
+// may have ended. Others that have asked with the same lease since share the key, and
+// keep it; where others had asked before, it stays if it has the turn, which they may
+// know by now. What cannot be done now the end of the lease does.
+func leave(ctx context.Context, kv KV, at *place) {
+	if at.held {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	// If it cannot be done now, the lease will.
-	_, _ = kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: created(key, revision), Success: []*etcdserverpb.RequestOp{remove(key)}})
+	gone := remove(at.key)
+	if at.asked != at.created {
+		gone = &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestTxn{RequestTxn: &etcdserverpb.TxnRequest{
+			Compare: []*etcdserverpb.Compare{{
+				Key: at.prefix, RangeEnd: prefixEnd(at.prefix), Target: etcdserverpb.Compare_CREATE, Result: etcdserverpb.Compare_GREATER,
+				TargetUnion: &etcdserverpb.Compare_CreateRevision{CreateRevision: at.created - 1},
+			}},
+			Failure: []*etcdserverpb.RequestOp{gone},
+		}}}
+	}
+	_, _ = kv.Txn(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{{
+			Key: at.key, Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
+			TargetUnion: &etcdserverpb.Compare_ModRevision{ModRevision: at.asked},
+		}},
+		Success: []*etcdserverpb.RequestOp{gone},
+	})
 }

@@ -23,11 +23,12 @@ type naive struct {
 	compacted int64
 	keys      map[string]*mvccpb.KeyValue
 	history   []*mvccpb.Event
-	watches   int // that are under way
+	watches   int            // that are under way
+	dead      map[int64]bool // leases that have ended
 }
 
 func newNaive(t *testing.T) *naive {
-	n := &naive{t: t, revision: 1, keys: map[string]*mvccpb.KeyValue{}}
+	n := &naive{t: t, revision: 1, keys: map[string]*mvccpb.KeyValue{}, dead: map[int64]bool{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
 }
@@ -66,40 +67,71 @@ func (n *naive) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserve
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var events []*mvccpb.Event
+	res, err := n.run(r, &events)
+	if err != nil {
+		return nil, err
+	}
+	n.publish(events)
+	res.Header = n.header()
+	return res, nil
+}
+
+// holds says whether a comparison does, for all of its range.
+func (n *naive) holds(c *etcdserverpb.Compare) bool {
+	kvs := n.find(&etcdserverpb.RangeRequest{Key: c.Key, RangeEnd: c.RangeEnd}).Kvs
+	if len(kvs) == 0 {
+		kvs = []*mvccpb.KeyValue{{}}
+	}
+	for _, kv := range kvs {
+		have, want := kv.CreateRevision, c.GetCreateRevision()
+		if c.Target == etcdserverpb.Compare_MOD {
+			have, want = kv.ModRevision, c.GetModRevision()
+		}
+		if c.Result == etcdserverpb.Compare_GREATER && have <= want || c.Result == etcdserverpb.Compare_EQUAL && have != want {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *naive) run(r *etcdserverpb.TxnRequest, events *[]*mvccpb.Event) (*etcdserverpb.TxnResponse, error) {
 	res := &etcdserverpb.TxnResponse{Succeeded: true}
 	for _, c := range r.Compare {
-		create := int64(0)
-		if kv := n.keys[string(c.Key)]; kv != nil {
-			create = kv.CreateRevision
-		}
-		res.Succeeded = res.Succeeded && create == c.GetCreateRevision()
+		res.Succeeded = res.Succeeded && n.holds(c)
 	}
 	ops := r.Success
 	if !res.Succeeded {
 		ops = r.Failure
 	}
-	var events []*mvccpb.Event
 	next := n.revision + 1
 	for _, op := range ops {
 		one := &etcdserverpb.ResponseOp{}
 		switch op := op.Request.(type) {
 		case *etcdserverpb.RequestOp_RequestPut:
 			p := op.RequestPut
+			if n.dead[p.Lease] {
+				return nil, errs.LeaseNotFound
+			}
+			old := n.keys[string(p.Key)]
 			kv := &mvccpb.KeyValue{Key: p.Key, Value: p.Value, Lease: p.Lease, CreateRevision: next, ModRevision: next, Version: 1}
-			if old := n.keys[string(p.Key)]; old != nil {
+			if old != nil {
 				kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
 			}
 			n.keys[string(p.Key)] = kv
-			events = append(events, &mvccpb.Event{Kv: kv})
+			*events = append(*events, &mvccpb.Event{Kv: kv})
+			one.Response = &etcdserverpb.ResponseOp_ResponsePut{ResponsePut: &etcdserverpb.PutResponse{PrevKv: old}}
 		case *etcdserverpb.RequestOp_RequestDeleteRange:
-			events = append(events, n.remove(string(op.RequestDeleteRange.Key), next)...)
+			*events = append(*events, n.remove(string(op.RequestDeleteRange.Key), next)...)
 		case *etcdserverpb.RequestOp_RequestRange:
 			one.Response = &etcdserverpb.ResponseOp_ResponseRange{ResponseRange: n.find(op.RequestRange)}
+		case *etcdserverpb.RequestOp_RequestTxn:
+			if _, err := n.run(op.RequestTxn, events); err != nil {
+				return nil, err
+			}
 		}
 		res.Responses = append(res.Responses, one)
 	}
-	n.publish(events)
-	res.Header = n.header()
 	return res, nil
 }
 
@@ -123,6 +155,7 @@ func (n *naive) publish(events []*mvccpb.Event) {
 func (n *naive) expire(lease int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.dead[lease] = true
 	var events []*mvccpb.Event
 	for key, kv := range n.keys {
 		if kv.Lease == lease {

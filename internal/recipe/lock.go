@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -29,47 +28,39 @@ type Ownership struct {
 // when Lock has looked last, which is after the wait: a lease that has ended
 // meanwhile is ErrSessionExpired. A caller whose context ends leaves the queue.
 func Lock(ctx context.Context, kv KV, name []byte, lease int64) (*Ownership, error) {
-	p, key := prefix(name), keyOf(name, lease)
-	own, owner, header, err := queue(ctx, kv, p, key, nil, lease)
+	at, err := turn(ctx, kv, name, nil, lease, ErrSessionExpired)
 	if err != nil {
 		return nil, err
 	}
-	o := &Ownership{Key: key, Revision: own.CreateRevision, Header: header}
-	if bytes.Equal(owner.Key, key) {
-		return o, nil
-	}
-	if err := awaitTurn(ctx, kv, p, o.Revision); err != nil {
-		leave(ctx, kv, key, o.Revision)
-		return nil, err
-	}
-	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: key})
-	if err != nil {
-		leave(ctx, kv, key, o.Revision)
-		return nil, err
-	}
-	if len(res.Kvs) == 0 || res.Kvs[0].CreateRevision != o.Revision {
-		return nil, ErrSessionExpired
-	}
-	o.Header = res.Header
-	return o, nil
+	return at.ownership(), nil
 }
 
 // TryLock is Lock for a caller that does not wait: ErrLocked.
 func TryLock(ctx context.Context, kv KV, name []byte, lease int64) (*Ownership, error) {
-	p, key := prefix(name), keyOf(name, lease)
-	own, owner, header, err := queue(ctx, kv, p, key, nil, lease)
+	at, err := queue(ctx, kv, name, nil, lease)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(owner.Key, key) {
-		leave(ctx, kv, key, own.CreateRevision)
+	if !at.head {
+		leave(ctx, kv, at)
 		return nil, ErrLocked
 	}
-	return &Ownership{Key: key, Revision: own.CreateRevision, Header: header}, nil
+	return at.ownership(), nil
 }
 
-// Unlock gives up the lock that a key stands for. One that is not held is given up
-// already.
+func (at *place) ownership() *Ownership {
+	return &Ownership{Key: at.key, Revision: at.created, Header: at.header}
+}
+
+// Release gives up a lock. One that is not held any more, or was got anew since, is
+// left as it is.
+func Release(ctx context.Context, kv KV, o *Ownership) error {
+	_, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: created(o.Key, o.Revision), Success: []*etcdserverpb.RequestOp{remove(o.Key)}})
+	return err
+}
+
+// Unlock gives up the lock that a key stands for, whoever has got it with the key's
+// lease, and however often. One that is not held is given up already.
 func Unlock(ctx context.Context, kv KV, key []byte) (*etcdserverpb.ResponseHeader, error) {
 	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{remove(key)}})
 	if err != nil {

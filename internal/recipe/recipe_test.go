@@ -96,25 +96,153 @@ func TestALeaseThatEndsInTheQueue(t *testing.T) {
 	})
 }
 
-// One whose lease has ended before his turn, and who has queued again with the
-// same lease, does not get in by the old place.
-func TestAKeyThatWasCreatedAnewIsAnother(t *testing.T) {
+// slowToLeave holds back deletions until it may go on.
+type slowToLeave struct {
+	*naive
+	may chan struct{}
+}
+
+func (s slowToLeave) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	if len(r.Success) == 1 && r.Success[0].GetRequestPut() == nil {
+		<-s.may
+	}
+	return s.naive.Txn(ctx, r)
+}
+
+// A client whose connection has died asks again with its lease, at another member:
+// both calls share a key. The first, which is told late, takes nothing from the
+// second, whether that has the lock by then or waits.
+func TestTwoCallsWithOneLease(t *testing.T) {
+	for _, unlocked := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNaive(t)
+			holder, err := Lock(t.Context(), n, name, 1)
+			require.NoError(t, err)
+			slow := slowToLeave{n, make(chan struct{})}
+			ctx, cancel := context.WithCancel(t.Context())
+			failed, got := make(chan error, 1), make(chan error, 1)
+			go func() { _, err := Lock(ctx, slow, name, 2); failed <- err }()
+			synctest.Wait()
+			go func() { _, err := Lock(t.Context(), n, name, 2); got <- err }()
+			synctest.Wait()
+			cancel()
+			synctest.Wait()
+			if unlocked {
+				require.NoError(t, Release(t.Context(), n, holder))
+				require.NoError(t, <-got)
+			}
+			close(slow.may)
+			require.ErrorIs(t, <-failed, context.Canceled)
+			if !unlocked {
+				require.NoError(t, Release(t.Context(), n, holder))
+				require.NoError(t, <-got)
+			}
+			_, err = TryLock(t.Context(), n, name, 3)
+			require.Equal(t, ErrLocked, err, "it has an owner")
+			require.Equal(t, []string{"2"}, n.below("name/"))
+		})
+	}
+}
+
+// The second gives up: the first goes on waiting, and has its turn.
+func TestTheSecondCallWithALeaseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		first, err := Lock(t.Context(), n, name, 1)
+		holder, err := Lock(t.Context(), n, name, 1)
 		require.NoError(t, err)
+		got := make(chan error, 1)
+		go func() { _, err := Lock(t.Context(), n, name, 2); got <- err }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
-		go func() { _, err := Lock(t.Context(), n, name, 2); failed <- err }()
+		go func() { _, err := Lock(ctx, n, name, 2); failed <- err }()
 		synctest.Wait()
-		n.expire(2)
-		again := make(chan error, 1)
-		go func() { _, err := Lock(t.Context(), n, name, 2); again <- err }()
-		synctest.Wait()
-		_, err = Unlock(t.Context(), n, first.Key)
-		require.NoError(t, err)
-		require.Equal(t, ErrSessionExpired, <-failed)
-		require.NoError(t, <-again)
+		cancel()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		require.NoError(t, Release(t.Context(), n, holder))
+		require.NoError(t, <-got, "its session has not expired")
 		require.Equal(t, []string{"2"}, n.below("name/"))
+	})
+}
+
+// late answers when the caller has gone.
+type late struct {
+	*naive
+	gone context.CancelFunc
+}
+
+func (l late) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	res, err := l.naive.Txn(ctx, r)
+	l.gone()
+	time.Sleep(time.Second)
+	return res, err
+}
+
+func TestWhoGivesUpBeforeTheAnswerLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { _, err := Lock(ctx, late{n, cancel}, name, 2); failed <- err }()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		time.Sleep(2 * leaveTimeout)
+		require.Empty(t, n.below("name/"), "nobody holds the lock")
+		require.Equal(t, int64(3), n.revision)
+	})
+}
+
+// Who leads, and asks again and fails, leads on.
+func TestASecondCampaignThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		l, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { _, _, err := Campaign(ctx, late{n, cancel}, name, 1, []byte("b")); failed <- err }()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		time.Sleep(2 * leaveTimeout)
+		_, err = Proclaim(t.Context(), n, l, []byte("c"))
+		require.NoError(t, err)
+	})
+}
+
+// between calls something between an observer's look and its watch.
+type between struct {
+	*naive
+	looked func()
+}
+
+func (b *between) Watch(ctx context.Context, key, end []byte, start int64) (Watch, error) {
+	if f := b.looked; f != nil {
+		b.looked = nil
+		f()
+	}
+	return b.naive.Watch(ctx, key, end, start)
+}
+
+func TestAShortLeadershipIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var seen []string
+		b := &between{n, func() {
+			l, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+			require.NoError(t, err)
+			_, err = Resign(t.Context(), n, l)
+			require.NoError(t, err)
+		}}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- Observe(ctx, b, name, func(kv *mvccpb.KeyValue, _ *etcdserverpb.ResponseHeader) error {
+				seen = append(seen, string(kv.Value))
+				return nil
+			})
+		}()
+		synctest.Wait()
+		require.Equal(t, []string{"a"}, seen)
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
 	})
 }
 
