@@ -226,9 +226,11 @@ const (
 )
 
 // minTTL is the shortest life of a lease in seconds: half as long again as an
-// election may take, so that one outlives the loss of a leader.
+// election may take, in whole ticks, so that one outlives the loss of a leader. It
+// must be upstream's, since it is a part of what is applied.
 func (c *Config) minTTL() int64 {
-	return int64(math.Ceil((c.ElectionTimeout + c.ElectionTimeout/2).Seconds()))
+	ticks := c.ElectionTimeout / c.HeartbeatInterval
+	return int64(math.Ceil((3 * ticks / 2 * c.HeartbeatInterval).Seconds()))
 }
 
 // quota is how many bytes of live history are allowed; 0 for any number.

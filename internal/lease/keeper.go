@@ -102,9 +102,17 @@ func (t *tenure) interval() time.Duration {
 // next is when there is something to be done about it.
 func (t *tenure) next() time.Duration { return min(t.deadline, t.since+t.interval()) }
 
-// seconds is a time that may be longer than a Duration can say.
+// seconds is a time of up to MaxTTL, which a Duration can just say.
 func seconds(s int64) time.Duration {
-	return time.Duration(min(s, int64(never/4/time.Second))) * time.Second
+	return time.Duration(min(s, int64(never/time.Second))) * time.Second
+}
+
+// after is the time d after t, or never where a Duration cannot say it.
+func after(t, d time.Duration) time.Duration {
+	if d > never-t {
+		return never
+	}
+	return t + d
 }
 
 // NewKeeper returns a Keeper that is not promoted.
@@ -125,7 +133,7 @@ func (k *Keeper) Promote(term uint64, v *View, now time.Duration) {
 	k.held = make(map[int64]*tenure, v.Len())
 	k.queue = make(queue, 0, v.Len())
 	v.Each(func(l Lease) bool {
-		t := newTenure(l, now, now+seconds(l.Left())+k.pace.Extension)
+		t := newTenure(l, now, after(after(now, k.pace.Extension), seconds(l.Left())))
 		k.held[l.ID] = t
 		k.queue = append(k.queue, t)
 		return true
@@ -156,7 +164,7 @@ func (k *Keeper) Apply(changes []Change, now time.Duration) {
 		t, known := k.held[c.ID]
 		switch {
 		case c.Kind == Granted && !known:
-			t := newTenure(c.Lease, now, now+seconds(c.TTL))
+			t := newTenure(c.Lease, now, after(now, seconds(c.TTL)))
 			k.held[c.ID], t.at = t, t.next()
 			heap.Push(&k.queue, t)
 		case c.Kind == Revoked && known:
@@ -204,7 +212,7 @@ func (k *Keeper) Renew(id int64, now time.Duration) (ttl int64, r Renewal, mark 
 		return 0, Doubtful, 0
 	}
 	// Its place in the queue stays: who finds it there too early puts it back.
-	t.deadline, t.since = max(t.deadline, now+t.ttl), now
+	t.deadline, t.since = max(t.deadline, after(now, t.ttl)), now
 	if ttl = int64(t.ttl / time.Second); t.short && !plantShort {
 		return ttl, Short, t.writes
 	}
@@ -315,7 +323,7 @@ func (k *Keeper) mayWrite(t *tenure, now time.Duration) bool {
 // write appends what is left of a lease. Parts of a second count whole: nobody is
 // to end it too early.
 func (t *tenure) write(to []Lease, now time.Duration) []Lease {
-	left := int64((t.deadline - now + time.Second - 1) / time.Second)
+	left := int64(after(t.deadline-now, time.Second-1) / time.Second)
 	ttl := int64(t.ttl / time.Second)
 	t.since = now
 	t.at = t.next()

@@ -75,6 +75,7 @@ func TestSockets(t *testing.T) {
 		want         string
 	}{
 		"no token":                   {nil, nil, `{}`},
+		"no token of other pages":    {http.Header{"Origin": {"http://elsewhere"}}, nil, `{}`},
 		"subprotocol":                {nil, []string{"Bearer", "abc"}, `{"version":"Bearer abc"}`},
 		"subprotocol of other pages": {http.Header{"Origin": {"http://elsewhere"}}, []string{"Bearer", "abc"}, `{"version":"Bearer abc"}`},
 		"cookie":                     {http.Header{"Cookie": {"token=abc"}}, nil, `{"version":"Bearer abc"}`},
