@@ -21,7 +21,12 @@ func (s *Stream) Offer(messages []byte, n, budget int) bool {
 	}
 	call.sendHeadersLocked(s.header)
 	if !call.writeNowLocked(messages) {
-		c.queueLocked(call, append([]byte(nil), messages...))
+		// In pieces, so that what is sent gives its memory back.
+		for rest := messages; len(rest) > 0; {
+			piece := rest[:min(len(rest), maxFrame)]
+			c.queueLocked(call, append([]byte(nil), piece...))
+			rest = rest[len(piece):]
+		}
 	}
 	st := c.mu.counters.of(call.m)
 	st.SentMsgs += uint64(n)

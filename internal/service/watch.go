@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,7 +27,8 @@ type WatchConfig struct {
 	// ElectionTimeout is the time after which it is looked whether there is a leader,
 	// for streams that need one. Default one second.
 	ElectionTimeout time.Duration
-	// Budget is how many bytes of responses may wait in a stream. Default 256 KiB.
+	// Budget is how many bytes of responses may wait in a stream, or less where there
+	// are very many streams. Default 256 KiB.
 	Budget int
 	// Fragment is the size below which responses are cut where watchers allow it.
 	// Default 2 MiB.
@@ -61,11 +63,25 @@ type watches struct {
 	stop   chan struct{}
 	wg     sync.WaitGroup
 
-	mu struct {
+	open atomic.Int64 // streams
+	mu   struct {
 		sync.Mutex
 		streams map[*watchStream]struct{}
 		ended   error // why no stream goes on
 	}
+}
+
+// All streams together may have budgets of allBudgets, and each has leastBudget in
+// any case: where there are very many, each has less, and lags sooner.
+const (
+	allBudgets  = 32 << 20
+	leastBudget = 16 << 10
+)
+
+// budget is how many bytes of responses may wait in a stream now.
+func (w *watches) budget() int {
+	share := allBudgets / max(int(w.open.Load()), 1)
+	return min(w.c.Budget, max(share, leastBudget))
 }
 
 func (s *Service) startWatches() *watches {
@@ -140,7 +156,9 @@ func (s *Service) watch(ctx context.Context, stream *rpc.Stream) error {
 	}
 	w.mu.streams[ws] = struct{}{}
 	w.mu.Unlock()
+	w.open.Add(1)
 	defer func() {
+		w.open.Add(-1)
 		w.mu.Lock()
 		delete(w.mu.streams, ws)
 		w.mu.Unlock()
@@ -244,14 +262,14 @@ func (s *Service) watchHeader() watch.Header {
 
 // Offer is watch.Sink's.
 func (ws *watchStream) Offer(messages []byte, n int) bool {
-	return ws.rpc.Offer(messages, n, ws.s.watches.c.Budget)
+	return ws.rpc.Offer(messages, n, ws.s.watches.budget())
 }
 
 // Push is watch.Sink's.
 func (ws *watchStream) Push(message []byte) { ws.rpc.Offer(message, 1, 1<<62) }
 
 // Room is watch.Sink's: there is room for a good deal when half of the budget is free.
-func (ws *watchStream) Room(ready func()) bool { return ws.rpc.Room(ws.s.watches.c.Budget/2, ready) }
+func (ws *watchStream) Room(ready func()) bool { return ws.rpc.Room(ws.s.watches.budget()/2, ready) }
 
 // Flush is watch.Sink's.
 func (ws *watchStream) Flush() { ws.rpc.Flush() }

@@ -12,7 +12,7 @@ import (
 // Bounds of one CatchUp: bytes of events that are found, bytes of records and
 // revisions that are looked at. One revision is always read whole.
 const (
-	sliceBytes     = 256 << 10
+	sliceBytes     = 64 << 10
 	sliceRead      = 2 << 20
 	sliceRevisions = 4096
 )
