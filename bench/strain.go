@@ -284,15 +284,20 @@ func (b *suite) deaf(ctx context.Context, s *server) (figure, error) {
 // deafen opens n connections that each ask for a long list on fifty streams, give
 // all the credit there is, and never read.
 func deafen(addr string, n int) (end func(), err error) {
+	body, err := frame(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Limit: 5000, Serializable: true})
+	if err != nil {
+		return nil, err
+	}
+	return openDeaf(addr, n, func(c net.Conn) error { return shout(c, body, 50) })
+}
+
+// openDeaf opens n connections, has each say something, and reads none of them.
+func openDeaf(addr string, n int, say func(net.Conn) error) (end func(), err error) {
 	var open []net.Conn
 	end = func() {
 		for _, c := range open {
 			c.Close()
 		}
-	}
-	body, err := frame(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Limit: 5000, Serializable: true})
-	if err != nil {
-		return nil, err
 	}
 	for range n {
 		c, err := net.Dial("tcp", addr)
@@ -301,7 +306,7 @@ func deafen(addr string, n int) (end func(), err error) {
 			return nil, err
 		}
 		open = append(open, c)
-		if err := shout(c, body, 50); err != nil {
+		if err := say(c); err != nil {
 			end()
 			return nil, err
 		}

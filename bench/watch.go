@@ -317,30 +317,15 @@ func (b *suite) tellTheDeaf(ctx context.Context, s *server, n int) (peak int64, 
 // watchDeaf opens n connections, each with a stream that watches a key and is never
 // given any credit, and reads none of them.
 func watchDeaf(addr string, n int, watched []byte) (end func(), err error) {
-	var open []net.Conn
-	end = func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}
 	body, err := frame(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: &etcdserverpb.WatchCreateRequest{Key: watched}}})
 	if err != nil {
 		return nil, err
 	}
-	for range n {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			end()
-			return nil, err
-		}
-		open = append(open, c)
-		if err := whisper(c, body); err != nil {
-			end()
-			return nil, err
-		}
+	end, err = openDeaf(addr, n, func(c net.Conn) error { return whisper(c, body) })
+	if err == nil {
+		time.Sleep(time.Second) // they are created by then
 	}
-	time.Sleep(time.Second) // they are created by then
-	return end, nil
+	return end, err
 }
 
 func whisper(c net.Conn, body []byte) error {
