@@ -30,11 +30,11 @@ func TestVeryManyStreamsThatAreNotRead(t *testing.T) {
 		require.NoError(t, s.SendMsg(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: &etcdserverpb.WatchCreateRequest{Key: []byte("k")}}}))
 		require.NoError(t, s.RecvMsg(&etcdserverpb.WatchResponse{}))
 	}
-	heap := func() uint64 {
+	heap := func() int64 {
 		runtime.GC()
 		var ms runtime.MemStats
 		runtime.ReadMemStats(&ms)
-		return ms.HeapAlloc >> 20
+		return int64(ms.HeapAlloc >> 20)
 	}
 	before := heap()
 	value := bytes.Repeat([]byte("x"), 10<<10)
