@@ -143,34 +143,64 @@ func (b *suite) expiry(ctx context.Context, s *server) ([]figure, error) {
 		return fail(err)
 	}
 	select {
-	case <-time.After(time.Until(end.Add(-2 * time.Second))):
+	case <-time.After(time.Until(end.Add(-5 * time.Second))):
 	case <-ctx.Done():
 		return fail(ctx.Err())
 	}
-	longest, looked := time.Duration(0), time.Now()
-	for {
-		begin := time.Now()
-		if err := put(ctx, d.conns[0], key(0), value(0)); err != nil {
-			return fail(err)
+	longest, err := b.longestPutUntil(ctx, s, func() (bool, error) {
+		res, err := get(ctx, d.conns[0], left)
+		if err == nil && res.Count > 0 && time.Since(end) > 2*time.Minute {
+			err = errors.New("the leases do not end")
 		}
-		longest = max(longest, time.Since(begin))
-		if time.Since(looked) < 50*time.Millisecond {
-			continue
-		}
-		looked = time.Now()
-		if res, err = get(ctx, d.conns[0], left); err != nil {
-			return fail(err)
-		}
-		if res.Count == 0 {
-			break
-		}
-		if time.Since(end) > 2*time.Minute {
-			return fail(errors.New("the leases do not end"))
-		}
+		return res.Count == 0, err
+	})
+	if err != nil {
+		return fail(err)
 	}
 	stall.Values = []float64{longest.Seconds() * 1e3}
 	gone.Values = []float64{time.Since(end).Seconds()}
 	return []figure{stall, gone}, nil
+}
+
+// longestPutUntil makes puts one after the other until over says so, which is asked now
+// and then beside them, and returns how long the longest took.
+func (b *suite) longestPutUntil(ctx context.Context, s *server, over func() (bool, error)) (longest time.Duration, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d, err := dial(s.addr, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
+	done := make(chan error, 1)
+	go func() {
+		for {
+			begin := time.Now()
+			err := put(ctx, d.conns[0], key(0), value(0))
+			switch {
+			case ctx.Err() != nil:
+				done <- nil
+				return
+			case err != nil:
+				done <- err
+				return
+			}
+			longest = max(longest, time.Since(begin))
+		}
+	}()
+	for {
+		ended, err := over()
+		if err != nil || ended {
+			cancel()
+			err = errors.Join(err, <-done) // longest is known behind it
+			return longest, err
+		}
+		select {
+		case err := <-done:
+			return longest, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // renewAll renews leases over a few streams.

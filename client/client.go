@@ -33,6 +33,7 @@ type Client struct {
 	conn      *grpc.ClientConn
 	auth      *login // nil if there is neither user nor token
 	logger    *zap.Logger
+	closed    chan struct{} // by Close
 	watches   watches
 	keeper    keeper
 }
@@ -49,7 +50,7 @@ func New(ctx context.Context, config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{config: config, endpoints: endpoints, auth: newLogin(config), logger: config.Logger}
+	c := &Client{config: config, endpoints: endpoints, auth: newLogin(config), logger: config.Logger, closed: make(chan struct{})}
 	if c.conn, err = c.connect(endpoints); err != nil {
 		return nil, err
 	}
@@ -110,6 +111,7 @@ func (c *Client) Endpoints() []string { return slices.Clone(c.config.Endpoints) 
 // Close ends all calls with ErrClosed, keeps no lease alive any more, and closes the
 // connections. Call it once.
 func (c *Client) Close() error {
+	close(c.closed)
 	c.keeper.halt()
 	return c.conn.Close()
 }

@@ -132,22 +132,45 @@ func (k *keeper) routineKeep(c *Client) {
 			continue
 		case tokenRefused(err) && c.auth.renewable() && logins < maxLogins:
 			logins++
-			ctx, cancel := context.WithTimeout(context.Background(), c.config.DialTimeout)
-			err = c.logIn(ctx, token)
-			cancel()
+			k.meanwhile(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), c.config.DialTimeout)
+				defer cancel()
+				err = c.logIn(ctx, token)
+			})
 			if err == nil {
 				continue
 			}
 		}
 		c.logger.Debug("leases are kept alive over another stream", zap.Error(err), zap.Duration("pause", pause))
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-k.look: // there is another lease, or none
-			timer.Stop()
-		}
-		k.dropLate(time.Now())
+		k.meanwhile(func() {
+			timer := time.NewTimer(pause)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-k.look: // there is another lease, or none
+			}
+		})
 		pause = min(2*pause, lastPause)
+	}
+}
+
+// meanwhile has leases end in time while something takes its own.
+func (k *keeper) meanwhile(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	look := time.NewTicker(shortestLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			k.dropLate(time.Now())
+		case <-done:
+			k.dropLate(time.Now())
+			return
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ func (w *watcher) routineWatch(ctx context.Context) {
 			}
 		}
 		if !w.mayGoOn(ctx, err) {
-			w.tell(ctx, w.last(err))
+			w.end(ctx, w.last(err))
 			return
 		}
 		w.c.logger.Debug("a watch goes on", zap.ByteString("key", w.request.Key), zap.Int64("revision", w.next), zap.Error(err), zap.Duration("pause", pause))
@@ -320,6 +320,29 @@ func reasonError(reason string) error {
 	return errors.New(reason)
 }
 
+// end hands over the last response. Of a client that was closed there may be nobody who
+// takes it.
+func (w *watcher) end(ctx context.Context, res WatchResponse) {
+	select {
+	case w.out <- res:
+		return
+	case <-ctx.Done():
+		return
+	case <-w.c.closed:
+	}
+	patience := time.NewTimer(farewell)
+	defer patience.Stop()
+	select {
+	case w.out <- res:
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+}
+
+// farewell is how long the last response of a watch waits to be taken when the client
+// was closed.
+const farewell = time.Second
+
 // tell hands a response to the caller.
 func (w *watcher) tell(ctx context.Context, res WatchResponse) error {
 	select {
@@ -327,5 +350,7 @@ func (w *watcher) tell(ctx context.Context, res WatchResponse) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-w.c.closed:
+		return ErrClosed
 	}
 }

@@ -2,6 +2,7 @@ package concurrency
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"etcd.alt/api/etcdserverpb"
@@ -34,17 +35,22 @@ func NewElection(s *Session, name string) *Election { return &Election{s: s, nam
 // ResumeElection returns an election that was won before, with the Key and Rev it
 // had then.
 func ResumeElection(s *Session, name, key string, rev int64) *Election {
+	s.use(name, "")
 	return &Election{s: s, name: name, won: &recipe.Leadership{Name: []byte(name), Key: []byte(key), Revision: rev, Lease: int64(s.lease)}}
 }
 
 // Campaign waits until the election is won, and proclaims value. Who came first is
 // first. A caller whose ctx ends is a candidate no longer.
 func (e *Election) Campaign(ctx context.Context, value string) error {
-	won, header, err := recipe.Campaign(ctx, e.s.client.Recipes(), []byte(e.name), int64(e.s.lease), []byte(value))
+	led := e.won != nil
+	won, header, err := recipe.Campaign(ctx, e.s.client.Recipes(), e.s.use(e.name, value))
 	if err != nil {
-		return err
+		return errors.Join(err, e.s.unuse(e.name))
 	}
 	e.won, e.header = won, header
+	if led { // it was counted when it was won first
+		e.s.forget(e.name)
+	}
 	return nil
 }
 
@@ -55,7 +61,8 @@ func (e *Election) Proclaim(ctx context.Context, value string) error {
 	}
 	header, err := recipe.Proclaim(ctx, e.s.client.Recipes(), e.won, []byte(value))
 	if err != nil {
-		if err == ErrElectionNotLeader {
+		if errors.Is(err, ErrElectionNotLeader) {
+			e.s.forget(e.name)
 			e.won = nil
 		}
 		return err
@@ -73,6 +80,7 @@ func (e *Election) Resign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.s.forget(e.name)
 	e.won, e.header = nil, header
 	return nil
 }

@@ -29,34 +29,37 @@ type Mutex struct {
 func NewMutex(s *Session, name string) *Mutex { return &Mutex{s: s, name: name} }
 
 // Lock waits until the session holds the lock. Who came first is first. A caller
-// whose ctx ends waits no longer.
-func (m *Mutex) Lock(ctx context.Context) error {
-	o, err := recipe.Lock(ctx, m.s.client.Recipes(), []byte(m.name), int64(m.s.lease))
-	if err != nil {
-		return err
-	}
-	m.held = o
-	return nil
-}
+// whose ctx ends waits no longer, and does not stand in the queue when Lock returns,
+// unless the error says so.
+func (m *Mutex) Lock(ctx context.Context) error { return m.get(ctx, recipe.Lock) }
 
 // TryLock is Lock that does not wait: ErrLocked.
-func (m *Mutex) TryLock(ctx context.Context) error {
-	o, err := recipe.TryLock(ctx, m.s.client.Recipes(), []byte(m.name), int64(m.s.lease))
+func (m *Mutex) TryLock(ctx context.Context) error { return m.get(ctx, recipe.TryLock) }
+
+func (m *Mutex) get(ctx context.Context, get func(context.Context, recipe.KV, recipe.Ticket) (*recipe.Ownership, error)) error {
+	held := m.held != nil
+	o, err := get(ctx, m.s.client.Recipes(), m.s.use(m.name, ""))
 	if err != nil {
-		return err
+		return errors.Join(err, m.s.unuse(m.name))
 	}
 	m.held = o
+	if held { // it was counted when it was got first
+		m.s.forget(m.name)
+	}
 	return nil
 }
 
-// Unlock gives the lock up.
+// Unlock gives the lock up, unless another Mutex of the session has it too.
 func (m *Mutex) Unlock(ctx context.Context) error {
 	if m.held == nil {
 		return ErrLockReleased
 	}
-	if err := recipe.Release(ctx, m.s.client.Recipes(), m.held); err != nil {
-		return err
+	if m.s.last(m.name) {
+		if err := recipe.Abandon(ctx, m.s.client.Recipes(), []byte(m.name), int64(m.s.lease)); err != nil {
+			return err
+		}
 	}
+	m.s.forget(m.name)
 	m.held = nil
 	return nil
 }

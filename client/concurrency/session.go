@@ -3,8 +3,11 @@ package concurrency
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"etcd.alt/client"
+	"etcd.alt/internal/recipe"
 )
 
 // defaultTTL is a session's unless it is given one, in seconds.
@@ -16,6 +19,60 @@ type Session struct {
 	lease  client.LeaseID
 	cancel context.CancelFunc
 	done   chan struct{}
+	mu     struct {
+		sync.Mutex
+		users map[string]int // of the session's key for a name: those who wait, and those who have it
+	}
+}
+
+// use counts one more who uses the session's key for a name.
+func (s *Session) use(name, value string) recipe.Ticket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.users == nil {
+		s.mu.users = map[string]int{}
+	}
+	s.mu.users[name]++
+	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Stays: true}
+}
+
+// last says whether nobody else uses the session's key for a name.
+func (s *Session) last(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.users[name] <= 1
+}
+
+// forget counts one less, whose key is gone or somebody else's affair.
+func (s *Session) forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.users[name]--; s.mu.users[name] <= 0 {
+		delete(s.mu.users, name)
+	}
+}
+
+// leaveTimeout bounds the farewell of a call that has given up.
+const leaveTimeout = 5 * time.Second
+
+// unuse counts one less, and takes the key away if nobody uses it any more. The key
+// may not be there. The error says that it may be there all the same, until the
+// session ends.
+func (s *Session) unuse(name string) error {
+	s.mu.Lock()
+	if s.mu.users[name]--; s.mu.users[name] > 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	delete(s.mu.users, name)
+	s.mu.Unlock()
+	// Whoever gives up does so because of his context, or of what it demands.
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := recipe.Abandon(ctx, s.client.Recipes(), []byte(name), int64(s.lease)); err != nil {
+		return fmt.Errorf("concurrency: the session may stand in the queue of %q still: %w", name, err)
+	}
+	return nil
 }
 
 // SessionOption changes a Session.

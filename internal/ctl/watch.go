@@ -140,26 +140,33 @@ var errWatchCanceled = errors.New("watch is canceled by the server")
 
 // follow shows what a watch tells, and runs its command, until the watch ends. That
 // ctx ends is no error: a watch has no other end.
-func (w *watching) follow(ctx context.Context, r watchRequest) error {
+func (w *watching) follow(ctx context.Context, r watchRequest) error { return w.begin(ctx, r)() }
+
+// begin begins a watch, and returns what follows it: who asks for progress next asks
+// it of this watch, too.
+func (w *watching) begin(ctx context.Context, r watchRequest) (follow func() error) {
 	ctx, cancel := context.WithCancel(client.WithRequireLeader(ctx))
-	defer cancel()
-	for res := range w.c.Watch(ctx, r.key, r.options...) {
-		if err := w.show(&res); err != nil {
-			return err
-		}
-		if res.Canceled {
-			return &failure{exitInterrupted, errWatchCanceled}
-		}
-		if len(r.command) == 0 {
-			continue
-		}
-		for _, e := range res.Events {
-			if err := w.t.runForEvent(ctx, r.command, res.Header.GetRevision(), e); err != nil {
+	told := w.c.Watch(ctx, r.key, r.options...)
+	return func() error {
+		defer cancel()
+		for res := range told {
+			if err := w.show(&res); err != nil {
 				return err
 			}
+			if res.Canceled {
+				return &failure{exitInterrupted, errWatchCanceled}
+			}
+			if len(r.command) == 0 {
+				continue
+			}
+			for _, e := range res.Events {
+				if err := w.t.runForEvent(ctx, r.command, res.Header.GetRevision(), e); err != nil {
+					return err
+				}
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 func (w *watching) show(res *client.WatchResponse) error {

@@ -45,9 +45,10 @@ func (t *tool) watchInteractive(ctx context.Context) error {
 			case request == nil:
 				c.RequestProgress()
 			default:
+				follow := w.begin(session, *request)
 				following.Go(func() {
 					// That one watch is canceled does not end the others.
-					if err := w.follow(session, *request); err != nil && !errors.Is(err, errWatchCanceled) {
+					if err := follow(); err != nil && !errors.Is(err, errWatchCanceled) {
 						fail(err)
 					}
 				})

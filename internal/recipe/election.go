@@ -30,16 +30,16 @@ type Leadership struct {
 	Lease    int64
 }
 
-// Campaign waits until the election of a name is won with a lease, and proclaims
-// value. Who has won it with the same lease has won it again. A lease that has
+// Campaign waits until the election of the ticket's name is won with its lease, and
+// proclaims its value. Who has won it with the same lease has won it again. A lease that has
 // ended while Campaign waited is ErrCampaignExpired. A caller whose context ends
 // leaves the queue.
-func Campaign(ctx context.Context, kv KV, name []byte, lease int64, value []byte) (*Leadership, *etcdserverpb.ResponseHeader, error) {
-	at, err := turn(ctx, kv, name, value, lease, ErrCampaignExpired)
+func Campaign(ctx context.Context, kv KV, t Ticket) (*Leadership, *etcdserverpb.ResponseHeader, error) {
+	at, err := turn(ctx, kv, t, ErrCampaignExpired)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Leadership{Name: name, Key: at.key, Revision: at.created, Lease: lease}, at.header, nil
+	return &Leadership{Name: t.Name, Key: at.key, Revision: at.created, Lease: t.Lease}, at.header, nil
 }
 
 // Proclaim changes what the leader says, without another election.

@@ -52,6 +52,14 @@ func created(key []byte, revision int64) []*etcdserverpb.Compare {
 	}}
 }
 
+// modified is the condition that a key was put last at a revision.
+func modified(key []byte, revision int64) []*etcdserverpb.Compare {
+	return []*etcdserverpb.Compare{{
+		Key: key, Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
+		TargetUnion: &etcdserverpb.Compare_ModRevision{ModRevision: revision},
+	}}
+}
+
 func put(key, value []byte, lease int64) *etcdserverpb.RequestOp {
 	return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{RequestPut: &etcdserverpb.PutRequest{Key: key, Value: value, Lease: lease}}}
 }
@@ -69,6 +77,18 @@ func first(p []byte) *etcdserverpb.RangeRequest {
 	return &etcdserverpb.RangeRequest{Key: p, RangeEnd: prefixEnd(p), SortOrder: etcdserverpb.RangeRequest_ASCEND, SortTarget: etcdserverpb.RangeRequest_CREATE, Limit: 1}
 }
 
+// Ticket is what a call wants: a name, with a lease.
+type Ticket struct {
+	Name  []byte
+	Lease int64
+	// Value is what the key says: who leads, say.
+	Value []byte
+	// Stays has the key stay where the call gives up. The caller takes it away, who
+	// knows what else the lease is used for; else others that have asked with the lease
+	// are guessed at, and where that is not certain the key stays until its lease ends.
+	Stays bool
+}
+
 // place is a key that stands in the queue for a name.
 type place struct {
 	prefix, key []byte
@@ -84,7 +104,7 @@ type place struct {
 // queue puts the key of a lease behind all others that want a name, or again in its
 // place. A caller whose context ends before it is known whether it stands there does
 // not wait for that; then the key is taken away when it is.
-func queue(ctx context.Context, kv KV, name, value []byte, lease int64) (*place, error) {
+func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -94,14 +114,16 @@ func queue(ctx context.Context, kv KV, name, value []byte, lease int64) (*place,
 	}
 	done := make(chan outcome)
 	go func() {
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+		detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
+		stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
+		defer stop()
 		var o outcome
-		o.place, o.err = ask(detached, kv, name, value, lease)
+		o.place, o.err = ask(detached, kv, t)
 		select {
 		case done <- o:
 		case <-ctx.Done():
-			if o.err == nil {
+			if o.err == nil && !t.Stays {
 				leave(ctx, kv, o.place)
 			}
 		}
@@ -114,13 +136,13 @@ func queue(ctx context.Context, kv KV, name, value []byte, lease int64) (*place,
 	}
 }
 
-func ask(ctx context.Context, kv KV, name, value []byte, lease int64) (*place, error) {
-	p, key := prefix(name), keyOf(name, lease)
-	again := put(key, value, lease)
+func ask(ctx context.Context, kv KV, t Ticket) (*place, error) {
+	p, key := prefix(t.Name), keyOf(t.Name, t.Lease)
+	again := put(key, t.Value, t.Lease)
 	again.GetRequestPut().PrevKv = true
 	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
 		Compare: created(key, 0),
-		Success: []*etcdserverpb.RequestOp{put(key, value, lease), get(first(p))},
+		Success: []*etcdserverpb.RequestOp{put(key, t.Value, t.Lease), get(first(p))},
 		Failure: []*etcdserverpb.RequestOp{again, get(first(p))},
 	})
 	if err != nil {
@@ -135,22 +157,25 @@ func ask(ctx context.Context, kv KV, name, value []byte, lease int64) (*place, e
 	return at, nil
 }
 
-// stands says whether a key is where it was put, or where it went from there.
-func stands(ctx context.Context, kv KV, at *place) (bool, error) {
-	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: at.key, KeysOnly: true})
+// stands says whether a key is where it was put, or where it went from there, and
+// what it says.
+func stands(ctx context.Context, kv KV, at *place) (says []byte, ok bool, err error) {
+	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: at.key})
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	at.header = res.Header
-	return len(res.Kvs) > 0 && res.Kvs[0].CreateRevision == at.created, nil
+	if len(res.Kvs) == 0 || res.Kvs[0].CreateRevision != at.created {
+		return nil, false, nil
+	}
+	return res.Kvs[0].Value, true, nil
 }
 
-// turn waits until a lease has its turn for a name, and returns its place. A caller
-// that gives up leaves the queue, unless others have asked with the same lease: they
-// share the key. expired is the error for a lease that has ended meanwhile.
-func turn(ctx context.Context, kv KV, name, value []byte, lease int64, expired error) (*place, error) {
+// turn waits until a ticket has its turn, and returns its place. expired is the error
+// for a lease that has ended meanwhile.
+func turn(ctx context.Context, kv KV, t Ticket, expired error) (*place, error) {
 	for waited := false; ; waited = true {
-		at, err := queue(ctx, kv, name, value, lease)
+		at, err := queue(ctx, kv, t)
 		switch {
 		case waited && errors.Is(err, errs.LeaseNotFound):
 			return nil, expired
@@ -160,19 +185,22 @@ func turn(ctx context.Context, kv KV, name, value []byte, lease int64, expired e
 			return at, nil
 		}
 		err = awaitTurn(ctx, kv, at.prefix, at.created)
+		var says []byte
 		there := false
 		if err == nil {
-			there, err = stands(ctx, kv, at)
+			says, there, err = stands(ctx, kv, at)
 		}
 		switch {
 		case err != nil:
-			leave(ctx, kv, at)
+			if !t.Stays {
+				leave(ctx, kv, at)
+			}
 			return nil, err
-		case there:
+		case there && bytes.Equal(says, t.Value):
 			return at, nil
 		}
 		// The lease has ended; or another call with it has given up, and taken the key
-		// away that they shared.
+		// away that they shared, or says something else.
 	}
 }
 
@@ -241,10 +269,7 @@ func leave(ctx context.Context, kv KV, at *place) {
 		}}}
 	}
 	_, _ = kv.Txn(ctx, &etcdserverpb.TxnRequest{
-		Compare: []*etcdserverpb.Compare{{
-			Key: at.key, Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
-			TargetUnion: &etcdserverpb.Compare_ModRevision{ModRevision: at.asked},
-		}},
+		Compare: modified(at.key, at.asked),
 		Success: []*etcdserverpb.RequestOp{gone},
 	})
 }

@@ -23,12 +23,12 @@ type Ownership struct {
 	Header *etcdserverpb.ResponseHeader
 }
 
-// Lock waits until the lock of a name is held with a lease, and returns the
+// Lock waits until the lock of the ticket's name is held with its lease, and returns the
 // ownership. Whoever holds it with the same lease holds it again. It is still held
 // when Lock has looked last, which is after the wait: a lease that has ended
 // meanwhile is ErrSessionExpired. A caller whose context ends leaves the queue.
-func Lock(ctx context.Context, kv KV, name []byte, lease int64) (*Ownership, error) {
-	at, err := turn(ctx, kv, name, nil, lease, ErrSessionExpired)
+func Lock(ctx context.Context, kv KV, t Ticket) (*Ownership, error) {
+	at, err := turn(ctx, kv, t, ErrSessionExpired)
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +36,15 @@ func Lock(ctx context.Context, kv KV, name []byte, lease int64) (*Ownership, err
 }
 
 // TryLock is Lock for a caller that does not wait: ErrLocked.
-func TryLock(ctx context.Context, kv KV, name []byte, lease int64) (*Ownership, error) {
-	at, err := queue(ctx, kv, name, nil, lease)
+func TryLock(ctx context.Context, kv KV, t Ticket) (*Ownership, error) {
+	at, err := queue(ctx, kv, t)
 	if err != nil {
 		return nil, err
 	}
 	if !at.head {
-		leave(ctx, kv, at)
+		if !t.Stays {
+			leave(ctx, kv, at)
+		}
 		return nil, ErrLocked
 	}
 	return at.ownership(), nil
@@ -52,10 +54,16 @@ func (at *place) ownership() *Ownership {
 	return &Ownership{Key: at.key, Revision: at.created, Header: at.header}
 }
 
-// Release gives up a lock. One that is not held any more, or was got anew since, is
-// left as it is.
-func Release(ctx context.Context, kv KV, o *Ownership) error {
-	_, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: created(o.Key, o.Revision), Success: []*etcdserverpb.RequestOp{remove(o.Key)}})
+// Abandon takes the key of a lease for a name away, if nobody asks with the lease
+// meanwhile or later: a deletion that comes late takes nothing from them. It is for the
+// only one who uses the lease for the name.
+func Abandon(ctx context.Context, kv KV, name []byte, lease int64) error {
+	key := keyOf(name, lease)
+	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: key, KeysOnly: true})
+	if err != nil || len(res.Kvs) == 0 {
+		return err
+	}
+	_, err = kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: modified(key, res.Kvs[0].ModRevision), Success: []*etcdserverpb.RequestOp{remove(key)}})
 	return err
 }
 

@@ -28,7 +28,7 @@ func TestLockIsHeldByOneAtATimeInOrder(t *testing.T) {
 		var last int64
 		for lease := int64(1); lease <= 20; lease++ {
 			wg.Go(func() {
-				o, err := Lock(t.Context(), n, name, lease)
+				o, err := Lock(t.Context(), n, Ticket{Name: name, Lease: lease})
 				require.NoError(t, err)
 				require.Equal(t, int32(1), held.Add(1))
 				require.Greater(t, o.Revision, last, "a fencing token rises")
@@ -54,9 +54,9 @@ func TestLockIsHeldByOneAtATimeInOrder(t *testing.T) {
 
 func TestLockTwiceWithOneLease(t *testing.T) {
 	n := newNaive(t)
-	first, err := Lock(t.Context(), n, name, 7)
+	first, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 7})
 	require.NoError(t, err)
-	again, err := Lock(t.Context(), n, name, 7)
+	again, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 7})
 	require.NoError(t, err)
 	require.Equal(t, first.Revision, again.Revision)
 }
@@ -64,11 +64,11 @@ func TestLockTwiceWithOneLease(t *testing.T) {
 func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		_, err := Lock(t.Context(), n, name, 1)
+		_, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
-		go func() { _, err := Lock(ctx, n, name, 2); failed <- err }()
+		go func() { _, err := Lock(ctx, n, Ticket{Name: name, Lease: 2}); failed <- err }()
 		synctest.Wait()
 		require.Equal(t, []string{"1", "2"}, n.below("name/"))
 		cancel()
@@ -81,12 +81,15 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 func TestALeaseThatEndsInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		o, err := Lock(t.Context(), n, name, 1)
+		o, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
 		require.NoError(t, err)
 		failed := make(chan error, 2)
-		go func() { _, err := Lock(t.Context(), n, name, 2); failed <- err }()
+		go func() { _, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 2}); failed <- err }()
 		synctest.Wait()
-		go func() { _, _, err := Campaign(t.Context(), n, name, 3, []byte("x")); failed <- err }()
+		go func() {
+			_, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 3, Value: []byte("x")})
+			failed <- err
+		}()
 		synctest.Wait()
 		n.expire(2)
 		n.expire(3)
@@ -116,28 +119,28 @@ func TestTwoCallsWithOneLease(t *testing.T) {
 	for _, unlocked := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newNaive(t)
-			holder, err := Lock(t.Context(), n, name, 1)
+			_, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
 			require.NoError(t, err)
 			slow := slowToLeave{n, make(chan struct{})}
 			ctx, cancel := context.WithCancel(t.Context())
 			failed, got := make(chan error, 1), make(chan error, 1)
-			go func() { _, err := Lock(ctx, slow, name, 2); failed <- err }()
+			go func() { _, err := Lock(ctx, slow, Ticket{Name: name, Lease: 2}); failed <- err }()
 			synctest.Wait()
-			go func() { _, err := Lock(t.Context(), n, name, 2); got <- err }()
+			go func() { _, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 2}); got <- err }()
 			synctest.Wait()
 			cancel()
 			synctest.Wait()
 			if unlocked {
-				require.NoError(t, Release(t.Context(), n, holder))
+				require.NoError(t, Abandon(t.Context(), n, name, 1))
 				require.NoError(t, <-got)
 			}
 			close(slow.may)
 			require.ErrorIs(t, <-failed, context.Canceled)
 			if !unlocked {
-				require.NoError(t, Release(t.Context(), n, holder))
+				require.NoError(t, Abandon(t.Context(), n, name, 1))
 				require.NoError(t, <-got)
 			}
-			_, err = TryLock(t.Context(), n, name, 3)
+			_, err = TryLock(t.Context(), n, Ticket{Name: name, Lease: 3})
 			require.Equal(t, ErrLocked, err, "it has an owner")
 			require.Equal(t, []string{"2"}, n.below("name/"))
 		})
@@ -148,18 +151,18 @@ func TestTwoCallsWithOneLease(t *testing.T) {
 func TestTheSecondCallWithALeaseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		holder, err := Lock(t.Context(), n, name, 1)
+		_, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
 		require.NoError(t, err)
 		got := make(chan error, 1)
-		go func() { _, err := Lock(t.Context(), n, name, 2); got <- err }()
+		go func() { _, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 2}); got <- err }()
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
-		go func() { _, err := Lock(ctx, n, name, 2); failed <- err }()
+		go func() { _, err := Lock(ctx, n, Ticket{Name: name, Lease: 2}); failed <- err }()
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-failed, context.Canceled)
-		require.NoError(t, Release(t.Context(), n, holder))
+		require.NoError(t, Abandon(t.Context(), n, name, 1))
 		require.NoError(t, <-got, "its session has not expired")
 		require.Equal(t, []string{"2"}, n.below("name/"))
 	})
@@ -183,7 +186,7 @@ func TestWhoGivesUpBeforeTheAnswerLeavesTheQueue(t *testing.T) {
 		n := newNaive(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
-		go func() { _, err := Lock(ctx, late{n, cancel}, name, 2); failed <- err }()
+		go func() { _, err := Lock(ctx, late{n, cancel}, Ticket{Name: name, Lease: 2}); failed <- err }()
 		require.ErrorIs(t, <-failed, context.Canceled)
 		time.Sleep(2 * leaveTimeout)
 		require.Empty(t, n.below("name/"), "nobody holds the lock")
@@ -195,11 +198,14 @@ func TestWhoGivesUpBeforeTheAnswerLeavesTheQueue(t *testing.T) {
 func TestASecondCampaignThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		l, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+		l, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 1, Value: []byte("a")})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
-		go func() { _, _, err := Campaign(ctx, late{n, cancel}, name, 1, []byte("b")); failed <- err }()
+		go func() {
+			_, _, err := Campaign(ctx, late{n, cancel}, Ticket{Name: name, Lease: 1, Value: []byte("b")})
+			failed <- err
+		}()
 		require.ErrorIs(t, <-failed, context.Canceled)
 		time.Sleep(2 * leaveTimeout)
 		_, err = Proclaim(t.Context(), n, l, []byte("c"))
@@ -227,7 +233,7 @@ func TestAShortLeadershipIsSeen(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var seen []string
 		b := &between{n, func() {
-			l, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+			l, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 1, Value: []byte("a")})
 			require.NoError(t, err)
 			_, err = Resign(t.Context(), n, l)
 			require.NoError(t, err)
@@ -249,10 +255,10 @@ func TestAShortLeadershipIsSeen(t *testing.T) {
 func TestACompactionWhileOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNaive(t)
-		o, err := Lock(t.Context(), n, name, 1)
+		o, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
 		require.NoError(t, err)
 		done := make(chan error, 1)
-		go func() { _, err := Lock(t.Context(), n, name, 2); done <- err }()
+		go func() { _, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 2}); done <- err }()
 		synctest.Wait()
 		for i := range int64(5) { // what happens elsewhere
 			_, err := n.Txn(t.Context(), &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{put([]byte("other"), nil, 100+i)}})
@@ -269,14 +275,14 @@ func TestACompactionWhileOneWaits(t *testing.T) {
 
 func TestTryLock(t *testing.T) {
 	n := newNaive(t)
-	o, err := TryLock(t.Context(), n, name, 1)
+	o, err := TryLock(t.Context(), n, Ticket{Name: name, Lease: 1})
 	require.NoError(t, err)
-	_, err = TryLock(t.Context(), n, name, 2)
+	_, err = TryLock(t.Context(), n, Ticket{Name: name, Lease: 2})
 	require.Equal(t, ErrLocked, err)
 	require.Equal(t, []string{"1"}, n.below("name/"))
 	_, err = Unlock(t.Context(), n, o.Key)
 	require.NoError(t, err)
-	_, err = TryLock(t.Context(), n, name, 2)
+	_, err = TryLock(t.Context(), n, Ticket{Name: name, Lease: 2})
 	require.NoError(t, err)
 }
 
@@ -297,12 +303,12 @@ func TestElection(t *testing.T) {
 		require.Equal(t, ErrNoLeader, err)
 		synctest.Wait()
 
-		first, _, err := Campaign(t.Context(), n, name, 1, []byte("a"))
+		first, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 1, Value: []byte("a")})
 		require.NoError(t, err)
 		synctest.Wait()
 		won := make(chan *Leadership, 1)
 		go func() {
-			l, _, err := Campaign(t.Context(), n, name, 2, []byte("b"))
+			l, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 2, Value: []byte("b")})
 			require.NoError(t, err)
 			won <- l
 		}()
@@ -324,7 +330,7 @@ func TestElection(t *testing.T) {
 		require.Equal(t, ErrNotLeader, err)
 		_, err = Resign(t.Context(), n, first)
 		require.NoError(t, err, "it has resigned already")
-		again, _, err := Campaign(t.Context(), n, name, 2, []byte("b2"))
+		again, _, err := Campaign(t.Context(), n, Ticket{Name: name, Lease: 2, Value: []byte("b2")})
 		require.NoError(t, err)
 		require.Equal(t, second.Revision, again.Revision)
 		synctest.Wait()

@@ -34,7 +34,7 @@ func (s *Service) campaign(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	l, header, err := recipe.Campaign(ctx, inside{s}, r.Name, lease, r.Value)
+	l, header, err := recipe.Campaign(ctx, inside{s}, recipe.Ticket{Name: r.Name, Lease: lease, Value: r.Value})
 	if err != nil {
 		return unknownError(err)
 	}

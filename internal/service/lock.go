@@ -80,7 +80,7 @@ func (s *Service) lock(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	o, err := recipe.Lock(ctx, inside{s}, r.Name, lease)
+	o, err := recipe.Lock(ctx, inside{s}, recipe.Ticket{Name: r.Name, Lease: lease})
 	if err != nil {
 		return unknownError(err)
 	}

@@ -210,7 +210,7 @@ func (ws *watchStream) serve(ctx context.Context) error {
 // controlRoom waits until the answer to one more request may wait to be sent.
 func (ws *watchStream) controlRoom(ctx context.Context) error {
 	ready := make(chan struct{})
-	if ws.rpc.Room(ws.s.watches.c.Budget+controlBytes, func() { close(ready) }) {
+	if ws.rpc.Room(ws.s.watches.budget()+controlBytes, func() { close(ready) }) {
 		return nil
 	}
 	select {

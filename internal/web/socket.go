@@ -105,9 +105,9 @@ func routineFrames(ctx context.Context, conn *websocket.Conn, to *io.PipeWriter)
 			_ = to.Close() // the body has ended
 			return
 		}
-		if _, err := to.Write(append(frame, '\n')); err != nil {
-			return
-		}
+		// What comes after the call is over is read, too, and dropped: so the client's
+		// goodbye is heard.
+		_, _ = to.Write(append(frame, '\n'))
 	}
 }
 
