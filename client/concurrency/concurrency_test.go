@@ -186,3 +186,25 @@ func TestElection(t *testing.T) {
 	stop()
 	require.ErrorIs(t, <-ended, context.Canceled)
 }
+
+// Callers that give up at whatever moment leave nothing behind, though their session
+// lives on.
+func TestWhoGivesUpLeavesNothingBehind(t *testing.T) {
+	c := connect(t, open(t))
+	holder := concurrency.NewMutex(session(t, c), "lock")
+	require.NoError(t, holder.Lock(within(t)))
+	s := session(t, c)
+	for i := range 100 {
+		short, cancel := context.WithTimeout(t.Context(), time.Duration(i)*20*time.Microsecond)
+		err := concurrency.NewMutex(s, "lock").Lock(short)
+		cancel()
+		require.Error(t, err)
+	}
+	alone := func() bool {
+		res, err := c.Get(within(t), "lock/", client.WithPrefix(), client.WithCountOnly())
+		return err == nil && res.Count == 1
+	}
+	require.Eventually(t, alone, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, holder.Unlock(within(t)))
+	require.NoError(t, concurrency.NewMutex(s, "lock").TryLock(within(t)))
+}

@@ -33,7 +33,7 @@ func (s *Session) use(name, value string) recipe.Ticket {
 		s.mu.users = map[string]int{}
 	}
 	s.mu.users[name]++
-	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Stays: true}
+	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Late: func() { s.late(name) }}
 }
 
 // last says whether nobody else uses the session's key for a name.
@@ -66,6 +66,21 @@ func (s *Session) unuse(name string) error {
 	}
 	delete(s.mu.users, name)
 	s.mu.Unlock()
+	return s.abandon(name)
+}
+
+// late takes a key away that was put when its call had given up, if nobody uses it.
+func (s *Session) late(name string) {
+	s.mu.Lock()
+	used := s.mu.users[name] > 0
+	s.mu.Unlock()
+	if !used {
+		_ = s.abandon(name) // whoever could be told has gone
+	}
+}
+
+// abandon takes the session's key for a name away, unless it is put anew meanwhile.
+func (s *Session) abandon(name string) error {
 	// Whoever gives up does so because of his context, or of what it demands.
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()

@@ -83,10 +83,11 @@ type Ticket struct {
 	Lease int64
 	// Value is what the key says: who leads, say.
 	Value []byte
-	// Stays has the key stay where the call gives up. The caller takes it away, who
-	// knows what else the lease is used for; else others that have asked with the lease
-	// are guessed at, and where that is not certain the key stays until its lease ends.
-	Stays bool
+	// Late, unless it is nil, has the key stay where the call gives up: the caller takes
+	// it away, who knows what else the lease is used for. It is called if the key was put
+	// when the call had ended. Without it others that have asked with the lease are
+	// guessed at, and where that is not certain the key stays until its lease ends.
+	Late func()
 }
 
 // place is a key that stands in the queue for a name.
@@ -123,7 +124,10 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 		select {
 		case done <- o:
 		case <-ctx.Done():
-			if o.err == nil && !t.Stays {
+			switch {
+			case t.Late != nil:
+				t.Late()
+			case o.err == nil:
 				leave(ctx, kv, o.place)
 			}
 		}
@@ -192,7 +196,7 @@ func turn(ctx context.Context, kv KV, t Ticket, expired error) (*place, error) {
 		}
 		switch {
 		case err != nil:
-			if !t.Stays {
+			if t.Late == nil {
 				leave(ctx, kv, at)
 			}
 			return nil, err

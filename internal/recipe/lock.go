@@ -42,7 +42,7 @@ func TryLock(ctx context.Context, kv KV, t Ticket) (*Ownership, error) {
 		return nil, err
 	}
 	if !at.head {
-		if !t.Stays {
+		if t.Late == nil {
 			leave(ctx, kv, at)
 		}
 		return nil, ErrLocked
