@@ -20,10 +20,11 @@ func clusterOf(t *testing.T, n int) []*Config {
 	t.Helper()
 	var all []*Config
 	var initial []string
+	addresses := freeAddresses(t, n)
 	for i := range n {
 		c := testConfig(t)
 		c.Name = fmt.Sprintf("infra%d", i+1)
-		c.ListenPeerURLs = mustURLs("http://" + freeAddress(t))
+		c.ListenPeerURLs = mustURLs("http://" + addresses[i])
 		c.InitialAdvertisePeerURLs = c.ListenPeerURLs
 		c.InitialClusterToken = t.Name()
 		c.HeartbeatInterval, c.ElectionTimeout = 50*time.Millisecond, 500*time.Millisecond
@@ -38,10 +39,19 @@ func clusterOf(t *testing.T, n int) []*Config {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return freeAddresses(t, 1)[0]
+}
+
+// freeAddresses are n different ones.
+func freeAddresses(t *testing.T, n int) (all []string) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close() // when all are known
+		all = append(all, l.Addr().String())
+	}
+	return all
 }
 
 // startAll starts members side by side: none is served before they agree.
