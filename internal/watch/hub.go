@@ -103,7 +103,7 @@ func (h *Hub) Due() <-chan struct{} { return h.inbox.signal }
 // their records. Revisions are not split.
 const (
 	stepChanges = 512
-	stepBytes   = 1 << 20
+	stepBytes   = 64 << 10
 )
 
 // Step hands out what was taken in. It never waits.
