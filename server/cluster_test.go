@@ -37,11 +37,6 @@ func clusterOf(t *testing.T, n int) []*Config {
 	return all
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	return freeAddresses(t, 1)[0]
-}
-
 // freeAddresses are n different ones.
 func freeAddresses(t *testing.T, n int) (all []string) {
 	t.Helper()
