@@ -77,17 +77,17 @@ func (b *suite) replaceMember(ctx context.Context) (values [3]float64, err error
 	if err != nil {
 		return values, err
 	}
-	victim.kill()
 	b.quiet(ctx)
 	before, err := b.putsUntil(ctx, leader, func(since time.Duration) bool { return since > b.settle/3 })
 	if err != nil {
 		return values, err
 	}
+	victim.kill()
 	if err := admin.Invoke(ctx, pathMemberRemove, &etcdserverpb.MemberRemoveRequest{ID: gone.Header.MemberId}, &etcdserverpb.MemberRemoveResponse{}); err != nil {
 		return values, err
 	}
 	added := &etcdserverpb.MemberAddResponse{}
-	if err := admin.Invoke(ctx, pathMemberAdd, &etcdserverpb.MemberAddRequest{PeerURLs: []string{"http://" + victim.peer}, IsLearner: true}, added); err != nil {
+	if err := admin.Invoke(ctx, pathMemberAdd, &etcdserverpb.MemberAddRequest{PeerURLs: []string{"http://" + victim.peer}}, added); err != nil {
 		return values, err
 	}
 	if err := os.RemoveAll(filepath.Join(victim.dir, "data")); err != nil {
