@@ -340,3 +340,40 @@ func TestElection(t *testing.T) {
 		require.Zero(t, n.watches)
 	})
 }
+
+// deaf is a cluster whose watches tell nothing.
+type deaf struct{ *naive }
+
+func (d deaf) Watch(context.Context, []byte, []byte, int64) (Watch, error) { return deafWatch{}, nil }
+
+type deafWatch struct{}
+
+func (deafWatch) Next(ctx context.Context) (*etcdserverpb.WatchResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (deafWatch) Close() {}
+
+// The second call with a lease gives up when the first has the lock already: it must
+// not take that away.
+func TestTheSecondCallGivesUpWhenTheFirstHasTheLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		holder, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 1})
+		require.NoError(t, err)
+		got, failed := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := Lock(t.Context(), n, Ticket{Name: name, Lease: 2}); got <- err }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, err := Lock(ctx, deaf{n}, Ticket{Name: name, Lease: 2}); failed <- err }()
+		synctest.Wait()
+		_, err = Unlock(t.Context(), n, holder.Key)
+		require.NoError(t, err)
+		require.NoError(t, <-got)
+		cancel()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		_, err = TryLock(t.Context(), n, Ticket{Name: name, Lease: 3})
+		require.Equal(t, ErrLocked, err)
+	})
+}
