@@ -48,7 +48,7 @@ func TestVeryManyStreamsThatAreNotRead(t *testing.T) {
 		_, err := call[etcdserverpb.PutResponse](t, writer, "KV/Put", &etcdserverpb.PutRequest{Key: []byte("k"), Value: value})
 		require.NoError(t, err)
 	}
-	time.Sleep(2 * time.Second)
+	require.Eventually(t, func() bool { return m.state.Watch.Stats().Slow == streams }, 20*time.Second, 10*time.Millisecond, "all streams are full")
 	// Beside the client's share, of 50 MiB, and all budgets each stream may be a message
 	// over.
 	require.Eventually(t, func() bool { return heap()-before < 180 }, 20*time.Second, 200*time.Millisecond)
