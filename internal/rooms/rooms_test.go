@@ -61,6 +61,8 @@ var plan = map[string][]string{
 	"internal/compactor": {},
 	"internal/histogram": {},
 	"test/ctl":           {},
+
+	"internal/auth/token": {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
