@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
+	"etcd.alt/internal/auth/token"
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/machine"
@@ -67,6 +70,9 @@ type Config struct {
 	ClientTrustedCAFile string // what clients' certificates must be signed by
 	ClientCertAuth      bool
 	TLSProtocol         cert.Protocol
+	AuthToken           token.Config
+	AuthTokenTTL        int
+	BcryptCost          int
 
 	PeerCertFile       string // the pair that is shown to other members
 	PeerKeyFile        string
@@ -81,6 +87,12 @@ type Config struct {
 
 	WatchProgressInterval time.Duration // 0 means ten minutes
 	watchBudget           int           // bytes that may wait in a stream of watchers; a test has few
+
+	// What a test has to stop a request at the doors, on its way to the leader, and to
+	// say what time it is.
+	admitted func()
+	sending  func(send func([]*raftpb.Message)) func([]*raftpb.Message)
+	now      func() time.Time
 
 	set map[string]bool // names that were given, not left at their default
 }
