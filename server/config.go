@@ -68,18 +68,31 @@ type Config struct {
 	ClientCertFile      string // the pair that listeners show
 	ClientKeyFile       string
 	ClientTrustedCAFile string // what clients' certificates must be signed by
+	ClientCRLFile       string // which of them are taken back
 	ClientCertAuth      bool
+	ClientAllow         cert.Names // whose certificates are taken
+	ClientAutoTLS       bool       // make a pair where none is given
+	DialCertFile        string     // the pair for client ports that this member dials: it dials none
+	DialKeyFile         string
 	TLSProtocol         cert.Protocol
 	AuthToken           token.Config
 	AuthTokenTTL        int
 	BcryptCost          int
+	SelfSignedYears     uint // how long a pair that is made is valid
 
 	PeerCertFile       string // the pair that is shown to other members
 	PeerKeyFile        string
 	PeerClientCertFile string // the pair to dial with, where that is another
 	PeerClientKeyFile  string
 	PeerTrustedCAFile  string // what other members' certificates must be signed by
+	PeerCRLFile        string // which of them are taken back
 	PeerClientCertAuth bool
+	PeerAllow          cert.Names // whose certificates are taken
+	PeerAutoTLS        bool       // make a pair where none is given, and trust every member
+	PeerSkipOrigin     bool       // take a member's certificate from any address
+
+	CORS          []string // origins whose pages may ask, or "*"
+	HostWhitelist []string // names by which the member is asked without TLS, or "*"
 
 	Metrics string // "basic", or "extensive": with the durations of calls
 
@@ -100,7 +113,7 @@ type Config struct {
 // A setting is one row of the table.
 type setting struct {
 	section string
-	name    string
+	name    string // empty: it is in configuration files alone
 	help    string
 	// value parses and prints the setting; its present text is the default.
 	value flag.Value
@@ -154,12 +167,26 @@ func settings(c *Config) []setting {
 		{section: "Security", name: "key-file", fileKey: "client-transport-security.key-file", help: "its key", value: (*text)(&c.ClientKeyFile)},
 		{section: "Security", name: "trusted-ca-file", fileKey: "client-transport-security.trusted-ca-file", help: "CA of clients' certificates, which are then demanded", value: (*text)(&c.ClientTrustedCAFile)},
 		{section: "Security", name: "client-cert-auth", fileKey: "client-transport-security.client-cert-auth", help: "demand a certificate of clients, of the system's CAs where none is named", value: (*boolean)(&c.ClientCertAuth)},
+		{section: "Security", name: "client-crl-file", help: "revoked certificates of clients, PEM or DER", value: (*text)(&c.ClientCRLFile)},
+		{section: "Security", name: "client-cert-allowed-hostname", fileKey: "client-transport-security.allowed-hostname", help: "host names of which a client's certificate must have one", value: (*list)(&c.ClientAllow.Hosts)},
+		{section: "Security", fileKey: "client-transport-security.allowed-cn", value: (*list)(&c.ClientAllow.CommonNames)},
+		{section: "Security", name: "auto-tls", fileKey: "client-transport-security.auto-tls", help: "make a self-signed certificate for clients where --cert-file is empty", value: (*boolean)(&c.ClientAutoTLS)},
+		{section: "Security", name: "client-cert-file", fileKey: "client-transport-security.client-cert-file", help: "certificate to dial client ports with; this program dials none, and only checks it", value: (*text)(&c.DialCertFile)},
+		{section: "Security", name: "client-key-file", fileKey: "client-transport-security.client-key-file", help: "its key", value: (*text)(&c.DialKeyFile)},
 		{section: "Security", name: "peer-cert-file", fileKey: "peer-transport-security.cert-file", help: "certificate shown to other members on https URLs", value: (*text)(&c.PeerCertFile)},
 		{section: "Security", name: "peer-key-file", fileKey: "peer-transport-security.key-file", help: "its key", value: (*text)(&c.PeerKeyFile)},
 		{section: "Security", name: "peer-client-cert-file", fileKey: "peer-transport-security.client-cert-file", help: "certificate to dial other members with; empty for --peer-cert-file", value: (*text)(&c.PeerClientCertFile)},
 		{section: "Security", name: "peer-client-key-file", fileKey: "peer-transport-security.client-key-file", help: "its key", value: (*text)(&c.PeerClientKeyFile)},
 		{section: "Security", name: "peer-trusted-ca-file", fileKey: "peer-transport-security.trusted-ca-file", help: "CA of other members' certificates, which are then demanded", value: (*text)(&c.PeerTrustedCAFile)},
 		{section: "Security", name: "peer-client-cert-auth", fileKey: "peer-transport-security.client-cert-auth", help: "demand a certificate of other members, of the system's CAs where none is named", value: (*boolean)(&c.PeerClientCertAuth)},
+		{section: "Security", name: "peer-crl-file", help: "revoked certificates of other members, PEM or DER", value: (*text)(&c.PeerCRLFile)},
+		{section: "Security", name: "peer-cert-allowed-cn", fileKey: "peer-transport-security.allowed-cn", help: "common names of which another member's certificate must have one", value: (*list)(&c.PeerAllow.CommonNames)},
+		{section: "Security", name: "peer-cert-allowed-hostname", fileKey: "peer-transport-security.allowed-hostname", help: "host names of which another member's certificate must have one", value: (*list)(&c.PeerAllow.Hosts)},
+		{section: "Security", name: "peer-skip-client-san-verification", fileKey: "peer-transport-security.skip-client-san-verification", help: "take another member's certificate from addresses that it does not name", value: (*boolean)(&c.PeerSkipOrigin)},
+		{section: "Security", name: "peer-auto-tls", fileKey: "peer-transport-security.auto-tls", help: "make a self-signed certificate for other members where --peer-cert-file is empty, and take any of theirs", value: (*boolean)(&c.PeerAutoTLS)},
+		{section: "Security", name: "self-signed-cert-validity", help: "years that a self-signed certificate is valid", value: (*number)(&c.SelfSignedYears)},
+		{section: "Security", name: "cors", help: "origins whose pages may use the HTTP interface, or * for all", value: (*list)(&c.CORS)},
+		{section: "Security", name: "host-whitelist", help: "host names that HTTP without TLS is asked by, or * for all", value: (*list)(&c.HostWhitelist)},
 		{section: "Security", name: "tls-min-version", help: "oldest version of TLS spoken, TLS1.2 or TLS1.3", value: &c.TLSProtocol.MinVersion},
 		{section: "Security", name: "tls-max-version", help: "newest version of TLS spoken; empty for the newest there is", value: &c.TLSProtocol.MaxVersion},
 		{section: "Security", name: "cipher-suites", help: "cipher suites of TLS 1.2, by name; empty for a good choice", value: (*list)(&c.TLSProtocol.CipherSuites)},
@@ -179,23 +206,12 @@ var refused = strings.Fields(`
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
 	v2-deprecation
-	client-cert-file client-key-file client-crl-file client-cert-allowed-hostname
-	auto-tls peer-cert-allowed-cn peer-cert-allowed-hostname peer-auto-tls peer-skip-client-san-verification
-	self-signed-cert-validity peer-crl-file cors host-whitelist
 	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
 	enable-pprof logger enable-log-rotation log-rotation-config-json
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval
 	downgrade-check-time bootstrap-defrag-threshold-megabytes`)
-
-// refusedInFile are the same for the sections of a configuration file. A key
-// there that is left empty or false asks for nothing.
-var refusedInFile = strings.Fields(`
-	client-transport-security.client-cert-file client-transport-security.client-key-file client-transport-security.auto-tls
-	client-transport-security.allowed-hostname client-transport-security.allowed-cn
-	peer-transport-security.auto-tls peer-transport-security.allowed-hostname peer-transport-security.allowed-cn
-	peer-transport-security.skip-client-san-verification`)
 
 // Default returns the configuration that no setting has touched.
 func Default() *Config {
@@ -227,6 +243,9 @@ func Default() *Config {
 		EnableGRPCGateway:        true,
 		Metrics:                  "basic",
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
+		SelfSignedYears:          1,
+		CORS:                     []string{"*"},
+		HostWhitelist:            []string{"*"},
 		set:                      map[string]bool{},
 	}
 }
@@ -323,6 +342,9 @@ func (c *Config) Validate() error {
 	if err := c.checkTLS(); err != nil {
 		return err
 	}
+	if err := c.checkOrigins(); err != nil {
+		return err
+	}
 	_, _, err := c.initialMembers()
 	return err
 }
@@ -372,6 +394,19 @@ func (c *Config) initialMembers() (all []member.Member, self member.Member, err 
 			strings.Join(self.PeerURLs, ","), c.Name, strings.Join(own, ","))
 	}
 	return all, self, nil
+}
+
+// checkOrigins refuses origins that no page can have.
+func (c *Config) checkOrigins() error {
+	for _, o := range c.CORS {
+		if o = strings.TrimSpace(o); o == "*" {
+			continue
+		}
+		if u, err := url.Parse(o); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" {
+			return fmt.Errorf("--cors: %q is no origin: expected * or scheme://host[:port]", o)
+		}
+	}
+	return nil
 }
 
 // checkListen refuses URLs that cannot be bound.
@@ -520,6 +555,9 @@ func parseURLs(s string) ([]url.URL, error) {
 		case "unix", "unixs":
 			if u.Host == "" && u.Path == "" {
 				return nil, fmt.Errorf("URL has no socket: %s", part)
+			}
+			if u.User != nil {
+				return nil, fmt.Errorf("URL has an @ in it, and a socket must be a file: %s", part)
 			}
 		default:
 			return nil, fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", part)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"etcd.alt/internal/cert"
 )
 
 func TestDefaults(t *testing.T) {
@@ -42,7 +44,17 @@ func TestRefusals(t *testing.T) {
 	}{
 		{args: []string{"--no-such-flag"}, want: "flag provided but not defined: -no-such-flag"},
 		{args: []string{"stray"}, want: `"stray" is not a valid flag`},
-		{args: []string{"--auto-tls"}, want: "--auto-tls is not supported by this version"},
+		{args: []string{"--peer-cert-allowed-cn=a"}, want: "--peer-cert-allowed-cn restricts certificates that nobody is asked for: it needs --peer-client-cert-auth or --peer-trusted-ca-file"},
+		{args: []string{"--peer-client-cert-auth", "--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"}, want: "--peer-cert-allowed-cn, --peer-cert-allowed-hostname: common names and host names exclude each other"},
+		{args: []string{"--client-cert-auth", "--client-cert-allowed-hostname=a,,b"}, want: "--client-cert-allowed-hostname, client-transport-security.allowed-cn: there is an empty name"},
+		{args: []string{"--client-crl-file=x"}, want: "--client-crl-file restricts certificates that nobody is asked for"},
+		{args: []string{"--peer-crl-file=x"}, want: "--peer-crl-file restricts certificates that nobody is asked for"},
+		{args: []string{"--peer-auto-tls", "--peer-client-cert-auth"}, want: "--peer-auto-tls makes certificates that no CA has signed"},
+		{args: []string{"--self-signed-cert-validity=0"}, want: "--self-signed-cert-validity (0) must be between 1 and 100 years"},
+		{args: []string{"--client-key-file=x"}, want: "--client-key-file is set, but --client-cert-file is not"},
+		{args: []string{"--cors=example.com"}, want: `--cors: "example.com" is no origin`},
+		{args: []string{"--listen-client-urls=unix://@abstract"}, want: "a socket must be a file"},
+		{args: []string{"--enable-pprof"}, want: "--enable-pprof is not supported by this version"},
 		{args: []string{"--discovery-srv=example.com"}, want: "--discovery-srv is not supported by this version"},
 		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: "ETCD_AUTH_TOKEN: --auth-token is not supported by this version"},
 		{args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: "conflicting environment variable is shadowed"},
@@ -125,9 +137,33 @@ client-transport-security:
 	require.True(t, c.ClientCertAuth)
 	require.Len(t, c.TLSProtocol.CipherSuites, 2)
 	require.Equal(t, []string{`unrecognized key "cert-file" in ` + path}, warnings)
-	write("client-transport-security: {auto-tls: true}\n")
-	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
-	require.ErrorContains(t, err, "client-transport-security.auto-tls is not supported")
+	write(`
+self-signed-cert-validity: 2
+cors: https://a.example,https://b.example
+host-whitelist: a.example
+client-transport-security:
+  client-cert-auth: true
+  auto-tls: true
+  allowed-cn: [alice, bob]
+  client-cert-file: c.crt
+  client-key-file: c.key
+peer-transport-security: {auto-tls: true, skip-client-san-verification: true, allowed-hostname: [], allowed-cn: }
+`)
+	c, warnings, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.NoError(t, c.Validate())
+	require.True(t, c.ClientAutoTLS && c.PeerAutoTLS && c.PeerSkipOrigin)
+	require.Equal(t, []string{"alice", "bob"}, c.ClientAllow.CommonNames)
+	require.Equal(t, cert.Names{}, c.PeerAllow)
+	require.Equal(t, uint(2), c.SelfSignedYears)
+	require.Equal(t, []string{"c.crt", "c.key"}, []string{c.DialCertFile, c.DialKeyFile})
+	require.Equal(t, []string{"https://a.example", "https://b.example"}, c.CORS)
+	require.Equal(t, []string{"a.example"}, c.HostWhitelist)
+	write("client-transport-security: {client-cert-auth: true, allowed-cn: [a], allowed-hostname: [b]}\n")
+	c, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, c.Validate(), "client-transport-security.allowed-cn: common names and host names exclude each other")
 	write("client-transport-security: {client-cert-auth: perhaps}\n")
 	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
 	require.ErrorContains(t, err, "invalid value for client-transport-security.client-cert-auth")
@@ -135,9 +171,6 @@ client-transport-security:
 	write("grpc-keepalive-interval: 10m\n")
 	_, _, err = Parse(nil, []string{"ETCD_CONFIG_FILE=" + path}, nil)
 	require.ErrorContains(t, err, `invalid value for grpc-keepalive-interval: "10m" is not a number of nanoseconds`)
-	write("peer-transport-security: {auto-tls: true}\n")
-	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
-	require.ErrorContains(t, err, "peer-transport-security.auto-tls is not supported")
 	write("a: [\n")
 	_, _, err = Parse([]string{"--config-file", path}, nil, nil)
 	require.ErrorContains(t, err, path)
@@ -148,6 +181,10 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	_, _, err := Parse([]string{"--help"}, nil, &out)
 	require.ErrorIs(t, err, ErrHelp)
 	for _, s := range settings(Default()) {
+		if s.name == "" {
+			require.NotEmpty(t, s.fileKey)
+			continue
+		}
 		require.Contains(t, out.String(), "--"+s.name+" ")
 		require.NotContains(t, refused, s.name)
 		require.NotEmpty(t, s.help)

@@ -269,7 +269,7 @@ const waitReport = 5 * time.Second
 // serve opens the doors.
 func (m *Member) serve() error {
 	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
-	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage}
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage, Origins: m.config.CORS, Hosts: m.config.HostWhitelist}
 	extensive := m.config.Metrics == "extensive"
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{

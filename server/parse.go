@@ -38,7 +38,9 @@ func Parse(args, environ []string, out io.Writer) (c *Config, warnings []string,
 	fs.SetOutput(io.Discard)
 	table := settings(c)
 	for _, s := range table {
-		fs.Var(s.value, s.name, s.help)
+		if s.name != "" {
+			fs.Var(s.value, s.name, s.help)
+		}
 	}
 	for _, name := range refused {
 		fs.Var(unsupported(name), name, "")
@@ -81,6 +83,9 @@ func Parse(args, environ []string, out io.Writer) (c *Config, warnings []string,
 func (c *Config) readEnvironment(table []setting, env map[string]string) (warnings []string, err error) {
 	known := map[string]bool{"ETCD_UNSUPPORTED_ARCH": true, "ETCD_CONFIG_FILE": true, "ETCD_VERSION": true}
 	for _, s := range table {
+		if s.name == "" {
+			continue
+		}
 		name := environment(s.name)
 		known[name] = true
 		value := env[name]
@@ -131,16 +136,11 @@ func (c *Config) readFile(path string) (warnings []string, err error) {
 		if err := value.Set(fileText(v)); err != nil {
 			return nil, fmt.Errorf("--config-file %s: invalid value for %s: %w", path, cmp.Or(s.fileKey, s.name), err)
 		}
-		c.set[s.name] = true
+		c.set[cmp.Or(s.name, s.fileKey)] = true
 	}
 	for _, name := range refused {
 		if _, ok := keys[name]; ok {
 			return nil, fmt.Errorf("--config-file %s: %w", path, unsupported(name).Set(""))
-		}
-	}
-	for _, key := range refusedInFile {
-		if v := takeKey(keys, key); v != nil && v != "" && v != false {
-			return nil, fmt.Errorf("--config-file %s: %s is not supported by this version", path, key)
 		}
 	}
 	for name := range keys {
@@ -213,6 +213,9 @@ func usage(w io.Writer, table []setting) {
 `)
 	section := ""
 	for _, s := range table {
+		if s.name == "" {
+			continue
+		}
 		if s.section != section {
 			section = s.section
 			fmt.Fprintf(w, "\n%s:\n", section)

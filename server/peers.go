@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,6 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
-	"etcd.alt/internal/cert"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/peer"
 )
@@ -228,54 +226,5 @@ func (p *peers) follow() {
 			p.m.logger.Error("a member cannot be reached", zap.String("member-id", fmt.Sprintf("%x", one.ID)), zap.Error(err))
 		}
 		p.known[one.ID] = one.PeerURLs
-	}
-}
-
-// peerTLS is the configuration of listeners for other members; nil where none of
-// them speaks TLS.
-func (c *Config) peerTLS(logger *zap.Logger) (*tls.Config, error) {
-	needed := false
-	for _, u := range c.ListenPeerURLs {
-		needed = needed || secure(u)
-		if !secure(u) && c.PeerCertFile != "" {
-			logger.Warn("--peer-cert-file and --peer-key-file are set, but ignored on this plain URL", zap.String("url", u.String()))
-		}
-	}
-	if !needed {
-		return nil, nil
-	}
-	s, err := cert.NewServer(cert.ServerOptions{
-		Files:          c.peerFiles(),
-		ClientCertAuth: c.PeerClientCertAuth,
-		Protocol:       c.TLSProtocol,
-		NextProtos:     []string{"http/1.1"},
-		Logger:         logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return s.Config(), nil
-}
-
-// peerClientTLS is the configuration with which https URLs of other members are
-// dialed. They may have some where this one has none.
-func (c *Config) peerClientTLS(logger *zap.Logger) (*tls.Config, error) {
-	files := c.peerFiles()
-	if c.PeerClientCertFile != "" || c.PeerClientKeyFile != "" {
-		files.Cert, files.CertName = c.PeerClientCertFile, "--peer-client-cert-file"
-		files.Key, files.KeyName = c.PeerClientKeyFile, "--peer-client-key-file"
-	}
-	client, err := cert.NewClient(cert.ClientOptions{Files: files, Protocol: c.TLSProtocol, Logger: logger})
-	if err != nil {
-		return nil, err
-	}
-	return client.Config(), nil
-}
-
-func (c *Config) peerFiles() cert.Files {
-	return cert.Files{
-		Cert: c.PeerCertFile, CertName: "--peer-cert-file",
-		Key: c.PeerKeyFile, KeyName: "--peer-key-file",
-		CA: c.PeerTrustedCAFile, CAName: "--peer-trusted-ca-file",
 	}
 }

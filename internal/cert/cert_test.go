@@ -56,6 +56,11 @@ func (a *authority) write(name, kind string, der []byte) {
 
 // issue writes name.crt and name.key, signed for localhost, over what is there.
 func (a *authority) issue(name string) Files {
+	return a.issueAs(name, func(*x509.Certificate) {})
+}
+
+// issueAs is issue for a certificate that is changed before it is signed.
+func (a *authority) issueAs(name string, change func(*x509.Certificate)) Files {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
 	tmpl := &x509.Certificate{
@@ -64,6 +69,7 @@ func (a *authority) issue(name string) Files {
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	a.next++
+	change(tmpl)
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, key.Public(), a.key)
 	require.NoError(a.t, err)
 	a.write(name+".crt", "CERTIFICATE", der)
@@ -75,6 +81,14 @@ func (a *authority) issue(name string) Files {
 
 // shake makes one connection over c and returns what the client saw of it.
 func shake(t *testing.T, server, client *tls.Config) (tls.ConnectionState, error) {
+	t.Helper()
+	client = client.Clone()
+	client.ServerName = "localhost"
+	return shakeAs(t, server, client)
+}
+
+// shakeAs is shake with the client's configuration as it is.
+func shakeAs(t *testing.T, server, client *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
 	require.NoError(t, err)
@@ -91,8 +105,6 @@ func shake(t *testing.T, server, client *tls.Config) (tls.ConnectionState, error
 		io.Copy(io.Discard, nc)
 	}()
 	defer func() { l.Close(); <-served }()
-	client = client.Clone()
-	client.ServerName = "localhost"
 	nc, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", l.Addr().String(), client)
 	if err != nil {
 		return tls.ConnectionState{}, err

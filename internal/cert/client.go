@@ -11,9 +11,9 @@ type ClientOptions struct {
 	// Files: the pair is shown to servers that ask for one; without a CA file
 	// the system's are trusted.
 	Files Files
-	// ServerName, if set, is expected in the server's certificate in place of
-	// the name that was dialed.
-	ServerName string
+	// Allow restricts whose certificates are taken, beside the host that is
+	// dialed.
+	Allow Names
 	// SkipVerify accepts any server. Only for what a user has asked for by name.
 	SkipVerify bool
 	Protocol   Protocol
@@ -33,24 +33,27 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err := o.Protocol.Validate(); err != nil {
 		return nil, err
 	}
-	files, err := follow(o.Files, o.Logger)
+	if err := o.Allow.Validate(); err != nil {
+		return nil, err
+	}
+	files, err := follow(o.Files, nil, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{options: o, files: files}, nil
 }
 
-// Config returns a configuration, the caller's own, for the next dial. Who
-// keeps it for many dials follows a changed pair, but not a changed CA.
+// Config returns a configuration, the caller's own, for the next dial, which sets
+// its ServerName. It has the files as they are now.
 func (c *Client) Config() *tls.Config {
 	m, _ := c.files.now()
-	t := &tls.Config{RootCAs: m.pool, ServerName: c.options.ServerName, InsecureSkipVerify: c.options.SkipVerify}
+	t := &tls.Config{RootCAs: m.pool, InsecureSkipVerify: c.options.SkipVerify}
 	c.options.Protocol.apply(t)
 	if m.pair != nil {
-		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			m, _ := c.files.now()
-			return m.pair, nil
-		}
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.pair, nil }
+	}
+	if !c.options.SkipVerify {
+		t.VerifyConnection = func(state tls.ConnectionState) error { return m.judge(&c.options.Allow, &state) }
 	}
 	return t
 }

@@ -3,7 +3,7 @@ package cert
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -17,16 +17,20 @@ type Files struct {
 	Cert, Key string
 	// CA holds the certificates that the peer's must be signed by.
 	CA string
-	// CertName, KeyName and CAName are the settings the paths came from, for
-	// errors; empty means --cert-file, --key-file and --trusted-ca-file.
-	CertName, KeyName, CAName string
+	// CRL names certificates that are taken back, as PEM or DER. Lists of those that
+	// CA holds must be signed by them.
+	CRL string
+	// CertName, KeyName, CAName and CRLName are the settings the paths came from,
+	// for errors; empty means --cert-file, --key-file, --trusted-ca-file and
+	// --client-crl-file.
+	CertName, KeyName, CAName, CRLName string
 }
 
 func (f Files) withDefaults() Files {
 	for _, d := range []struct {
 		name *string
 		text string
-	}{{&f.CertName, "--cert-file"}, {&f.KeyName, "--key-file"}, {&f.CAName, "--trusted-ca-file"}} {
+	}{{&f.CertName, "--cert-file"}, {&f.KeyName, "--key-file"}, {&f.CAName, "--trusted-ca-file"}, {&f.CRLName, "--client-crl-file"}} {
 		if *d.name == "" {
 			*d.name = d.text
 		}
@@ -49,17 +53,18 @@ func (f *Files) paired() error {
 type material struct {
 	pair *tls.Certificate // nil without a pair
 	pool *x509.CertPool   // nil without a CA file
+	crl  *revocations     // nil without a CRL file
 }
 
 // load reads all files. An error names the file and the setting at fault.
 func (f *Files) load() (*material, error) {
 	m := &material{}
 	if f.Cert != "" {
-		cert, err := readFile(f.CertName, f.Cert)
+		cert, err := readFile(f.CertName, f.Cert, maxFile)
 		if err != nil {
 			return nil, err
 		}
-		key, err := readFile(f.KeyName, f.Key)
+		key, err := readFile(f.KeyName, f.Key, maxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -69,31 +74,62 @@ func (f *Files) load() (*material, error) {
 		}
 		m.pair = &pair
 	}
+	var authorities []*x509.Certificate
 	if f.CA != "" {
-		pem, err := readFile(f.CAName, f.CA)
+		text, err := readFile(f.CAName, f.CA, maxFile)
 		if err != nil {
 			return nil, err
 		}
-		m.pool = x509.NewCertPool()
-		if !m.pool.AppendCertsFromPEM(pem) {
+		if authorities = certificates(text); len(authorities) == 0 {
 			return nil, fmt.Errorf("%s %s: there is no certificate in it", f.CAName, f.CA)
+		}
+		m.pool = x509.NewCertPool()
+		for _, c := range authorities {
+			m.pool.AddCert(c)
+		}
+	}
+	if f.CRL != "" {
+		content, err := readFile(f.CRLName, f.CRL, maxCRL)
+		if err != nil {
+			return nil, err
+		}
+		if m.crl, err = parseRevocations(content, authorities); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", f.CRLName, f.CRL, err)
 		}
 	}
 	return m, nil
 }
 
-// maxFile bounds a file: a bundle of every public CA has a quarter of it.
-const maxFile = 1 << 20
+// certificates are those of a PEM bundle. What cannot be read is passed over, as
+// the system's own bundles are read.
+func certificates(text []byte) (all []*x509.Certificate) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
 
-func readFile(setting, path string) ([]byte, error) {
+const (
+	// maxFile bounds a file: a bundle of every public CA has a quarter of it.
+	maxFile = 1 << 20
+	// maxCRL bounds a file of CRLs: 40 bytes or so for each certificate.
+	maxCRL = 16 << 20
+)
+
+func readFile(setting, path string, limit int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	defer file.Close()
-	b, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = errors.New("it is larger than 1 MiB")
+	b, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("it is larger than %d MiB", limit>>20)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", setting, path, err)
@@ -102,7 +138,7 @@ func readFile(setting, path string) ([]byte, error) {
 }
 
 // stamp tells one state of the files from another.
-type stamp [3]fileStamp
+type stamp [4]fileStamp
 
 type fileStamp struct {
 	info os.FileInfo // nil: it is not there
@@ -112,7 +148,7 @@ type fileStamp struct {
 // look takes the files' stamp without reading them.
 func (f *Files) look() stamp {
 	var s stamp
-	for i, path := range [...]string{f.Cert, f.Key, f.CA} {
+	for i, path := range [...]string{f.Cert, f.Key, f.CA, f.CRL} {
 		if path == "" {
 			continue
 		}

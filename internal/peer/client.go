@@ -17,7 +17,9 @@ import (
 
 // ClientConfig is what a Client needs to know.
 type ClientConfig struct {
-	TLS         *tls.Config   // for https URLs; a copy is used
+	// TLS makes what the next dial of an https URL uses, and owns; nil means the
+	// system's certificate authorities. A ServerName in it holds for all members.
+	TLS         func() *tls.Config
 	DialTimeout time.Duration // to connect; 2 s when 0
 	// ClusterID is the cluster that answers must come from; 0 takes any.
 	ClusterID uint64

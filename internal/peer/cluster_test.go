@@ -493,7 +493,7 @@ func TestOverTLS(t *testing.T) {
 		trusted := front.Client().Transport.(*http.Transport).TLSClientConfig
 		n := start(t, uint64(i+1), listen(t, "127.0.0.1:0"), func(_ *node, c *Config) {
 			c.PeerURLs = []string{front.URL}
-			c.TLS = trusted
+			c.TLS = trusted.Clone
 		})
 		handler, n.url = n.Handler(), front.URL
 		close(ready)

@@ -23,8 +23,10 @@ type Config struct {
 	ClusterID uint64   // its cluster
 	PeerURLs  []string // where others reach this member
 
-	Version     string        // the release that is spoken; version.Server when empty
-	TLS         *tls.Config   // for https URLs; a copy is used
+	Version string // the release that is spoken; version.Server when empty
+	// TLS makes what the next dial of an https URL uses, and owns; nil means the
+	// system's certificate authorities. A ServerName in it holds for all members.
+	TLS         func() *tls.Config
 	DialTimeout time.Duration // to connect; 2 s when 0
 	Logger      *zap.Logger   // nothing is logged when nil
 

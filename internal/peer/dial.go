@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,23 +13,30 @@ import (
 // dialer makes HTTP clients. They speak HTTP/1.1, follow no redirects and use no
 // proxy.
 type dialer struct {
-	tls     *tls.Config
-	timeout time.Duration // to connect, TLS included
+	tls     func() *tls.Config // for the next dial; may be nil
+	timeout time.Duration      // to connect, and once more for TLS
 }
 
 // client returns one whose connections end when a read, or a write, takes longer
 // than this; 0 is for ever.
 func (d dialer) client(read, write time.Duration) *http.Client {
 	connect := &net.Dialer{Timeout: d.timeout}
+	plain := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := connect.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &impatient{Conn: c, read: read, write: write}, nil
+	}
 	tr := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := connect.DialContext(ctx, network, address)
+		DialContext: plain,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := plain(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
-			return &impatient{Conn: c, read: read, write: write}, nil
+			return d.shake(ctx, c, address)
 		},
-		TLSHandshakeTimeout: d.timeout,
 		MaxIdleConnsPerHost: pipelineWorkers,
 		IdleConnTimeout:     30 * time.Second,
 		ReadBufferSize:      eager,
@@ -38,11 +46,30 @@ func (d dialer) client(read, write time.Duration) *http.Client {
 		Protocols:              new(http.Protocols),
 	}
 	tr.Protocols.SetHTTP1(true)
-	if d.tls != nil {
-		tr.TLSClientConfig = d.tls.Clone()
-		tr.TLSClientConfig.NextProtos = nil
-	}
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// shake makes c one of TLS, to the host of address, or closes it.
+func (d dialer) shake(ctx context.Context, c net.Conn, address string) (net.Conn, error) {
+	config := &tls.Config{}
+	if d.tls != nil {
+		config = d.tls()
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	config.NextProtos = nil
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	secure := tls.Client(c, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return secure, nil
 }
 
 // impatient is a connection on which no read and no write takes too long.

@@ -364,6 +364,10 @@ var passed = []string{
 	"Origin", "Pragma", "Referer", "User-Agent", "Via", "Warning",
 }
 
+// viaGateway is by what methods know that a call comes from here, and not from who
+// shows the connection's certificate: it is always there.
+const viaGateway = "grpcgateway-accept"
+
 const metadataPrefix = "Grpc-Metadata-"
 
 // metadata is what a method sees of a request's headers: those of HTTP under a
@@ -385,6 +389,9 @@ func metadata(r *http.Request) []rpc.Field {
 				add("grpcgateway-"+name, v)
 			}
 		}
+	}
+	if len(r.Header.Values("Accept")) == 0 {
+		add(viaGateway, "")
 	}
 	add("x-forwarded-host", r.Host)
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {

@@ -37,7 +37,7 @@ func (fine) ClusterVersion() string                 { return "3.7.0" }
 // serve runs methods behind a gateway until the test ends and returns its URL.
 func serve(t *testing.T, methods []rpc.Method) string {
 	t.Helper()
-	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: Client(fine{}, Options{Gateway: true, MaxRequest: 1 << 10})})
+	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: Client(fine{}, Options{Gateway: true, MaxRequest: 1 << 10, Origins: []string{"*"}})})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -265,6 +265,9 @@ func TestUnary(t *testing.T) {
 		require.Contains(t, got, `"`+want+`"`)
 	}
 	require.NotContains(t, got, "x-other")
+
+	// A method always knows that it is called from here.
+	require.Contains(t, silent(t, url+"/v3/maintenance/status"), `"grpcgateway-accept="`)
 
 	for _, tc := range []struct {
 		path, body, timeout string

@@ -53,6 +53,10 @@ type Options struct {
 	// Gateway, on client ports, serves the RPCs as JSON under /v3/. The handler is then for an
 	// rpc.Server's Web alone, whose methods it calls.
 	Gateway bool
+	// Origins are those whose pages may ask on client ports; "*" is any.
+	Origins []string
+	// Hosts are the names by which client ports may be asked without TLS; "*" is any.
+	Hosts []string
 	// MaxRequest is the size of the largest request as a message.
 	MaxRequest int
 }
@@ -67,7 +71,7 @@ func Client(m Member, o Options) http.Handler {
 	}
 	addHealth(mux, m, o)
 	mux.HandleFunc("/version", get(func(w http.ResponseWriter, _ *http.Request) { serveVersion(w, m) }))
-	return crossOrigin(mux)
+	return crossOrigin(o.Origins, knownHost(o.Hosts, mux))
 }
 
 // Metrics returns what is served on metrics ports.
@@ -75,21 +79,6 @@ func Metrics(m Member, o Options) http.Handler {
 	mux := http.NewServeMux()
 	addHealth(mux, m, o)
 	return mux
-}
-
-// crossOrigin lets pages of any origin ask, as the default of --cors has it.
-func crossOrigin(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE")
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Allow-Headers", "accept, content-type, authorization")
-		if r.Method == http.MethodOptions {
-			w.WriteHeader(http.StatusOK)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // get refuses other methods than GET.

@@ -72,8 +72,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// startMember starts a member of ours and sets ENDPOINT to where it serves.
-func startMember(ts *testscript.TestScript, _ bool, _ []string) {
+// startMember starts a member of ours and sets ENDPOINT to where it serves. "member
+// everywhere" has it serve on socket files, too, SOCKET and SECURE_SOCKET, and over
+// TLS at SECURE, with a certificate that it makes: CERTIFICATE.
+func startMember(ts *testscript.TestScript, _ bool, args []string) {
+	everywhere := len(args) == 1 && args[0] == "everywhere"
 	var m *server.Member
 	var err error
 	for range 5 { // the port may be taken in between
@@ -84,6 +87,10 @@ func startMember(ts *testscript.TestScript, _ bool, _ []string) {
 		c.ListenClientURLs, c.AdvertiseClientURLs = at, at
 		c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 		c.UnsafeNoFsync = true
+		if everywhere {
+			c.ListenClientURLs = append(c.ListenClientURLs, elsewhere(ts, c.DataDir)...)
+			c.ClientAutoTLS = true
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		m, err = server.Start(ctx, c, zap.NewNop())
 		cancel()
@@ -101,6 +108,16 @@ func startMember(ts *testscript.TestScript, _ bool, _ []string) {
 			ts.Logf("the member closed with %v", err)
 		}
 	})
+}
+
+// elsewhere are the further URLs of a member.
+func elsewhere(ts *testscript.TestScript, data string) []url.URL {
+	socket, secure, address := filepath.Join(ts.Getenv("WORK"), "socket"), filepath.Join(ts.Getenv("WORK"), "secure"), freeAddress(ts)
+	ts.Setenv("SOCKET", socket)
+	ts.Setenv("SECURE_SOCKET", secure)
+	ts.Setenv("SECURE", address)
+	ts.Setenv("CERTIFICATE", filepath.Join(data, "fixtures", "client", "cert.pem"))
+	return []url.URL{{Scheme: "unix", Path: socket}, {Scheme: "unixs", Path: secure}, {Scheme: "https", Host: address}}
 }
 
 // exits runs a program, which must end with a status: exits 128 etcdctl get.

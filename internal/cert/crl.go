@@ -1,0 +1,142 @@
+package cert
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+)
+
+// revocations are the CRLs of one file. A nil one takes nothing back.
+type revocations struct {
+	sum   [sha256.Size]byte // of the file
+	lists []revoked
+}
+
+// revoked is one CRL. Who made it is known by name, as the certificates say it.
+type revoked struct {
+	list    *x509.RevocationList
+	serials map[string]bool
+	signed  bool // by a certificate of the CA file; else who made it is seen at the handshake
+}
+
+const crlBlock = "X509 CRL"
+
+// parseRevocations reads CRLs, as PEM or as one of DER. A list in the name of one
+// of the authorities must be signed by it.
+func parseRevocations(content []byte, authorities []*x509.Certificate) (*revocations, error) {
+	r := &revocations{sum: sha256.Sum256(content)}
+	ders := [][]byte{content}
+	if begin := []byte("-----BEGIN " + crlBlock + "-----"); bytes.Contains(content, begin) {
+		ders = nil
+		for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type == crlBlock {
+				ders = append(ders, block.Bytes)
+			}
+		}
+		if len(ders) != bytes.Count(content, begin) {
+			return nil, errors.New("it is damaged: a CRL in it has no end")
+		}
+	}
+	for _, der := range ders {
+		one, err := parseList(der, authorities)
+		if err != nil {
+			return nil, err
+		}
+		r.lists = append(r.lists, *one)
+	}
+	return r, nil
+}
+
+// Extensions that change what a list means.
+var (
+	deltaIndicator    = asn1.ObjectIdentifier{2, 5, 29, 27}
+	certificateIssuer = asn1.ObjectIdentifier{2, 5, 29, 29}
+)
+
+func parseList(der []byte, authorities []*x509.Certificate) (*revoked, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("it is no CRL: %w", err)
+	}
+	for _, e := range list.Extensions {
+		if e.Id.Equal(deltaIndicator) {
+			return nil, errors.New("it has a delta CRL: only whole lists are supported")
+		}
+	}
+	r := &revoked{list: list, serials: make(map[string]bool, len(list.RevokedCertificateEntries))}
+	for _, e := range list.RevokedCertificateEntries {
+		for _, x := range e.Extensions {
+			if x.Id.Equal(certificateIssuer) {
+				return nil, errors.New("it has an indirect CRL: a list must be of the certificates of who has signed it")
+			}
+		}
+		r.serials[serial(e.SerialNumber)] = true
+	}
+	named := false
+	for _, a := range authorities {
+		if bytes.Equal(a.RawSubject, list.RawIssuer) {
+			named = true
+			r.signed = r.signed || signedBy(list, a)
+		}
+	}
+	if named && !r.signed {
+		return nil, fmt.Errorf("the CRL of %q is not signed by that CA", list.Issuer)
+	}
+	return r, nil
+}
+
+func serial(n *big.Int) string { return n.Text(62) }
+
+// signedBy does not ask for the key usage cRLSign, which many a CA made by hand
+// lacks: who has the CA's key could as well do worse.
+func signedBy(list *x509.RevocationList, by *x509.Certificate) bool {
+	return by.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature) == nil
+}
+
+// check fails if a certificate of the chain, which is verified, was taken back.
+func (r *revocations) check(chain []*x509.Certificate) error {
+	if r == nil {
+		return nil
+	}
+	for i, c := range chain {
+		issuer := chain[min(i+1, len(chain)-1)]
+		for _, l := range r.lists {
+			if !bytes.Equal(l.list.RawIssuer, c.RawIssuer) {
+				continue
+			}
+			if !l.signed && !signedBy(l.list, issuer) {
+				return fmt.Errorf("the CRL of %q is not signed by that CA", l.list.Issuer)
+			}
+			if l.serials[serial(c.SerialNumber)] {
+				return fmt.Errorf("the certificate %q with serial number %x is revoked", c.Subject, c.SerialNumber)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *revocations) same(o *revocations) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.sum == o.sum
+}
+
+// due is when the first of the lists should have been replaced; zero for never.
+func (r *revocations) due() (first time.Time) {
+	if r == nil {
+		return first
+	}
+	for _, l := range r.lists {
+		if next := l.list.NextUpdate; !next.IsZero() && (first.IsZero() || next.Before(first)) {
+			first = next
+		}
+	}
+	return first
+}
