@@ -62,7 +62,8 @@ var plan = map[string][]string{
 	"internal/histogram": {},
 	"test/ctl":           {},
 
-	"internal/auth/token": {},
+	"internal/auth/token":    {},
+	"internal/auth/password": {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.
