@@ -145,6 +145,7 @@ func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const share = 0.2 // of one CPU
 		s := newSlow(t, Options{Parallel: 1, Share: share / float64(runtime.GOMAXPROCS(0)), Queue: 1000}, 50*time.Millisecond)
+		time.Sleep(time.Hour) // no more than a second is saved up
 		for i := range 1000 {
 			s.login(background, "u", "a", fmt.Sprint(i))
 		}
@@ -155,6 +156,22 @@ func TestBudget(t *testing.T) {
 		s.mu.Unlock()
 		require.InDelta(t, (burst.Seconds()+share*minute)/0.05, runs, 3)
 		require.Equal(t, 1, most)
+	})
+}
+
+// Runs that are under way are counted before they end.
+func TestBudgetOfManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 4, Share: 0.1}, time.Second)
+		require.NoError(t, <-s.login(background, "u", "a", "what a run takes is known"))
+		var all []chan error
+		for i := range 8 {
+			all = append(all, s.login(background, "u", "a", fmt.Sprint(i)))
+		}
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, 1, s.mu.most)
 	})
 }
 
@@ -275,6 +292,42 @@ func TestFullLine(t *testing.T) {
 		require.ErrorIs(t, err, ErrClosed)
 		s.Close()
 	})
+}
+
+// Who gives way to whom in a line that is full.
+func TestDisplaced(t *testing.T) {
+	for _, tc := range []struct {
+		line           string // user@address, in the order they came
+		user, from     string
+		displaces      string
+		displacesIndex int
+	}{
+		{"", "u", "a", "", 0},
+		{"u@a", "v", "b", "", 0},
+		{"u@a u@b", "u", "a", "", 0},
+		{"u@a u@a", "u", "b", "u@a", 1},
+		{"u@a u@a u@b", "u", "b", "", 0},
+		{"u@a u@a u@a u@b", "u", "b", "u@a", 2},
+		{"u@a v@a w@a", "x", "b", "w@a", 0},
+		{"u@a v@a u@a", "x", "b", "u@a", 1},
+		{"u@a v@a", "v", "a", "", 0},
+		{"u@a u@a v@a", "v", "a", "", 0},
+		{"u@a u@a", "v", "a", "u@a", 1},
+		{"u@a u@a u@b u@b", "v", "b", "u@b", 1},
+		{"u@a u@a u@a u@b u@b", "v", "b", "u@b", 1},
+	} {
+		var l line
+		came := map[string][]*waiter{}
+		for _, at := range strings.Fields(tc.line) {
+			user, from, _ := strings.Cut(at, "@")
+			came[at] = append(came[at], l.push(user, from))
+		}
+		var want *waiter
+		if tc.displaces != "" {
+			want = came[tc.displaces][tc.displacesIndex]
+		}
+		require.True(t, want == l.displaced(tc.user, tc.from), "%s: %s@%s", tc.line, tc.user, tc.from)
+	}
 }
 
 func TestImpatience(t *testing.T) {

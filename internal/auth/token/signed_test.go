@@ -15,6 +15,7 @@ import (
 	"math"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -484,6 +485,8 @@ func TestKeySetFile(t *testing.T) {
 		jwkOf(d.Public(), claimed{"kid": "signs only", "key_ops": []string{"sign"}}),
 		jwkOf(newRSA(t, 1024).Public(), claimed{"kid": "enc", "use": "enc"}),
 		claimed{"kty": "oct", "k": "AAAA", "alg": "HS256"},
+		jwkOf(newRSA(t, 1024).Public(), claimed{"alg": "HS256"}),
+		jwkOf(newRSA(t, 1024).Public(), claimed{"alg": "none"}),
 		claimed{"kty": "EC", "crv": "secp256k1"},
 		claimed{"kty": "of the future"},
 	))
@@ -582,6 +585,16 @@ func TestKeysAreFollowed(t *testing.T) {
 	writeFile(t, public, append(pkix1(k2), pkix1(k1)...))
 	look()
 	require.True(t, must(p.Read(text1)).Good(c.now()))
+
+	writeFile(t, public, []byte("words"))
+	look()
+	require.Equal(t, 4, logs.FilterLevelExact(zap.ErrorLevel).Len(), "it was well in between")
+
+	// Other bytes for the same keys are no change.
+	writeFile(t, public, slices.Concat([]byte("# who may sign\n"), pkix1(k2), pkix1(k1)))
+	read1 = must(p.Read(text1))
+	look()
+	require.True(t, read1.Good(c.now()))
 
 	// And at last it goes.
 	writeFile(t, public, pkix1(k2))
