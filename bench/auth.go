@@ -251,6 +251,7 @@ func (b *suite) loginFlood(ctx context.Context) ([]figure, error) {
 		if err != nil {
 			return fail(err)
 		}
+		fmt.Fprintf(b.progress, "p99 of authorised reads: %v quiet, %v beside refused logins\n", quiet, loud)
 		reads.Values = append(reads.Values, loud.Seconds()/quiet.Seconds())
 	}
 	return []figure{reads, login, cpu}, nil
