@@ -139,7 +139,7 @@ func (t *tool) credentials() (user, password string, err error) {
 	}
 	user, password, ok := strings.Cut(g.user, ":")
 	if !ok {
-		if password, err = t.askPassword(); err == nil {
+		if password, err = t.readPassword("Password: "); err == nil {
 			// It is asked once, however many connections a command makes.
 			g.password = password
 		}
@@ -150,23 +150,26 @@ func (t *tool) credentials() (user, password string, err error) {
 // maxPassword bounds a password that is asked for.
 const maxPassword = 1 << 10
 
-// askPassword reads a line, unseen where stdin is a terminal.
-func (t *tool) askPassword() (string, error) {
-	fmt.Fprint(t.stderr, "Password: ")
-	if f, ok := t.input.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		line, err := term.ReadPassword(int(f.Fd()))
+// readPassword reads a line, unseen where stdin is a terminal. What it asks with, if
+// anything, goes to stderr.
+func (t *tool) readPassword(prompt string) (string, error) {
+	fmt.Fprint(t.stderr, prompt)
+	line, err := t.readSecret()
+	if prompt != "" {
 		fmt.Fprintln(t.stderr)
-		if err != nil {
-			return "", badInput("read the password: %w", err)
-		}
-		return string(line), nil
 	}
-	line, err := t.readLine(maxPassword)
-	fmt.Fprintln(t.stderr)
 	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
 		return "", badInput("read the password: %w", err)
 	}
 	return line, nil
+}
+
+func (t *tool) readSecret() (string, error) {
+	if f, ok := t.input.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		line, err := term.ReadPassword(int(f.Fd()))
+		return string(line), err
+	}
+	return t.readLine(maxPassword)
 }
 
 // run runs do with a client, within the limit of a short command.
