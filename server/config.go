@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
+	"etcd.alt/internal/auth/token"
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/machine"
@@ -74,6 +77,10 @@ type Config struct {
 	TLSProtocol         cert.Protocol
 	SelfSignedYears     uint // how long a pair that is made is valid
 
+	AuthToken    token.Config
+	AuthTokenTTL int
+	BcryptCost   int
+
 	PeerCertFile       string // the pair that is shown to other members
 	PeerKeyFile        string
 	PeerClientCertFile string // the pair to dial with, where that is another
@@ -94,6 +101,12 @@ type Config struct {
 
 	WatchProgressInterval time.Duration // 0 means ten minutes
 	watchBudget           int           // bytes that may wait in a stream of watchers; a test has few
+
+	// What a test has to stop a request at the doors, on its way to the leader, and to
+	// say what time it is.
+	admitted func()
+	sending  func(send func([]*raftpb.Message)) func([]*raftpb.Message)
+	now      func() time.Time
 
 	set map[string]bool // names that were given, not left at their default
 }

@@ -56,7 +56,7 @@ func (p *peers) servePromote(ctx context.Context, id uint64, token string) ([]pe
 	if err != nil {
 		return nil, err
 	}
-	if err := s.PromoteHere(ctx, id); err != nil {
+	if err := s.PromoteFor(ctx, id, token); err != nil {
 		return nil, err
 	}
 	return peerMembers(s.Members()), nil

@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/version"
+	"etcd.alt/internal/auth/password"
+	"etcd.alt/internal/auth/token"
 	"etcd.alt/internal/compactor"
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/machine"
@@ -55,6 +58,8 @@ type Member struct {
 	fs        vfs.FS // where the data lies; a test has one that stands still, or says it is full
 	space     *space.Watch
 	leases    *service.Leases
+	users     *service.Users
+	passwords *password.Keeper
 	state     *state.State
 	replica   *replica.Replica
 	service   *service.Service
@@ -120,6 +125,15 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	d := m.state.Data
+	var err error
+	m.users.Tokens, err = token.New(token.Options{
+		Config: c.AuthToken, TTL: time.Duration(c.AuthTokenTTL) * time.Second, ClusterID: d.Identity.ClusterID,
+		Now: c.now, Logger: m.logger.Named("token"),
+	})
+	if err != nil {
+		return errors.Join(err, d.Log.Close())
+	}
+	m.passwords = password.New(password.Options{Cost: c.BcryptCost})
 	m.look()
 	node, err := raft.New(raft.Config{
 		ID:             d.Identity.MemberID,
@@ -148,7 +162,7 @@ func (m *Member) start(ctx context.Context) error {
 		Settled:      answers.Flush,
 		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
-		Send:         m.peers.transport.Send,
+		Send:         m.send(),
 		Reconfigured: m.peers.reconfigured,
 		SlowAppend:   max(c.ElectionTimeout, slowAppend),
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
@@ -163,6 +177,11 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	m.service = service.New(service.Config{
+		Users:           m.users,
+		Passwords:       m.passwords,
+		ClientCertAuth:  c.ClientCertAuth,
+		Admitted:        c.admitted,
+		Now:             c.now,
 		Machine:         m.state,
 		Replica:         m.replica,
 		Answers:         answers,
@@ -213,6 +232,14 @@ func (m *Member) start(ctx context.Context) error {
 	return nil
 }
 
+// send is how messages leave for other members.
+func (m *Member) send() func([]*raftpb.Message) {
+	if m.config.sending != nil {
+		return m.config.sending(m.peers.transport.Send)
+	}
+	return m.peers.transport.Send
+}
+
 // waitServing waits until the log is replayed and a leader is known.
 func (m *Member) waitServing(ctx context.Context) error {
 	patience := time.NewTicker(waitReport)
@@ -246,10 +273,11 @@ func (m *Member) serve() error {
 	extensive := m.config.Metrics == "extensive"
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
-		Methods: m.service.Methods(),
-		Web:     web.Client(m.service, served),
-		Latency: extensive,
-		Settled: m.service.Kick,
+		Methods:  m.service.Methods(),
+		NewState: service.NewConnState,
+		Web:      web.Client(m.service, served),
+		Latency:  extensive,
+		Settled:  m.service.Kick,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
 			MaxMessage:        maxMessage,
@@ -462,6 +490,12 @@ func (m *Member) close() error {
 	if m.service != nil {
 		m.service.Close()
 	}
+	if m.passwords != nil {
+		m.passwords.Close()
+	}
+	if m.users != nil && m.users.Tokens != nil {
+		m.users.Tokens.Close()
+	}
 	if m.state != nil {
 		note(m.state.Close())
 	}
@@ -548,6 +582,7 @@ func (m *Member) openState(ctx context.Context) error {
 	data, log := m.plan(c.directory()), m.plan(c.walDirectory())
 	began := time.Now()
 	m.leases = service.NewLeases(c.ElectionTimeout, func() time.Duration { return time.Since(began) })
+	m.users = service.NewUsers()
 	var err error
 	m.state, err = state.Open(state.Options{
 		Data: datadir.Options{
@@ -576,8 +611,9 @@ func (m *Member) openState(ctx context.Context) error {
 			Room: m.roomForSnapshot,
 		},
 		CacheBytes: c.CacheBytes,
-		Machine:    machine.Options{Quota: c.quota(), MaxLearners: int(c.MaxLearners), MinTTL: c.minTTL()},
+		Machine:    machine.Options{Quota: c.quota(), MaxLearners: int(c.MaxLearners), MinTTL: c.minTTL(), Authorised: m.users.Authorised},
 		Leased:     m.leases.Applied,
+		LoggedIn:   m.users.LoggedIn,
 		Failed:     func(err error) { m.logger.Warn("files of a snapshot could not be deleted", zap.Error(err)) },
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/mvcc"
@@ -22,6 +23,7 @@ type View struct {
 	Keys    *mvcc.View
 	Leases  *lease.View
 	Members *member.View
+	Auth    *auth.View
 }
 
 // Result is what came of a request, for whoever proposed it.
@@ -42,6 +44,8 @@ type Result struct {
 	Alarms []member.Alarm
 	// Granted is the lease that was; nil for other requests.
 	Granted *lease.Lease
+	// Login is the login that was; nil for other requests.
+	Login *Login
 	// Swept is closed when what a compaction has made garbage is gone from the
 	// store.
 	Swept <-chan struct{}
@@ -54,6 +58,7 @@ type Machine struct {
 	keys    *mvcc.Update
 	leases  *lease.State
 	members *member.View
+	auth    *auth.State
 	options Options
 	view    atomic.Pointer[View]
 
@@ -79,6 +84,10 @@ type Options struct {
 	// lease, in seconds; what is shorter is granted it.
 	MaxLearners int
 	MinTTL      int64
+	// Authorised hears of each state of users and roles before it is published, so
+	// that what stands on rights that are withdrawn can end before anything is read
+	// that was written since. nil for nobody.
+	Authorised func(*auth.View)
 }
 
 // New builds a Machine over the state in the store, which keys was loaded from.
@@ -98,6 +107,7 @@ type Loaded struct {
 	keys    *mvcc.Update
 	leases  *lease.State
 	members *member.View
+	auth    *auth.State
 	applied uint64
 }
 
@@ -112,18 +122,22 @@ func Load(s *store.Store, keys *mvcc.Update) (*Loaded, error) {
 		return nil, err
 	}
 	hang(leases, keys)
+	users, err := auth.Load(s)
+	if err != nil {
+		return nil, err
+	}
 	applied, _, err := s.Applied()
 	if err != nil {
 		return nil, err
 	}
-	return &Loaded{s, keys, leases, members, applied.Index}, nil
+	return &Loaded{s, keys, leases, members, users, applied.Index}, nil
 }
 
 // Replace puts a state in the place of the present one, and publishes it. It is
 // called where Apply is not. Who waits for a sweep of the old state is told that
 // there is nothing left of it.
 func (m *Machine) Replace(l *Loaded) {
-	m.store, m.keys, m.leases, m.members, m.durable, m.flushes = l.store, l.keys, l.leases, l.members, 0, 0
+	m.store, m.keys, m.leases, m.members, m.auth, m.durable, m.flushes = l.store, l.keys, l.leases, l.members, l.auth, 0, 0
 	for _, sweep := range m.sweeps {
 		close(sweep.done)
 	}
@@ -161,6 +175,9 @@ type Effects struct {
 	Changes []mvcc.Change
 	// Leases are what became of leases, in order. They may be kept.
 	Leases []lease.Change
+	// Logins are those after authentication was switched off last, in order. They may be
+	// kept.
+	Logins []Login
 	// ConfChanges has for each configuration change what raft is to make of it,
 	// and Conf the configuration after them.
 	ConfChanges []*raftpb.ConfChange
@@ -228,7 +245,11 @@ func (m *Machine) commit(index, term uint64, conf *raftpb.ConfState) error {
 // publish swaps the view, and returns what has become of leases since the last.
 func (m *Machine) publish(applied uint64) []lease.Change {
 	leases, changes := m.leases.Publish()
-	m.view.Store(&View{Applied: applied, Keys: m.keys.Publish(), Leases: leases, Members: m.members})
+	users := m.auth.View()
+	if before := m.view.Load(); m.options.Authorised != nil && (before == nil || before.Auth != users) {
+		m.options.Authorised(users)
+	}
+	m.view.Store(&View{Applied: applied, Keys: m.keys.Publish(), Leases: leases, Members: m.members, Auth: users})
 	return changes
 }
 
@@ -248,7 +269,7 @@ func (m *Machine) applyRequest(e *raftpb.Entry, wanted func(uint64) bool) error 
 	mine := wanted(id)
 	m.results = append(m.results, Result{})
 	res := &m.results[len(m.results)-1]
-	err := m.apply(r, mine, res)
+	err := m.apply(r, e.GetIndex(), mine, res)
 	if err != nil {
 		var fatal *fatalError
 		if errors.As(err, &fatal) {
@@ -284,9 +305,12 @@ func (e *fatalError) Unwrap() error { return e.err }
 // errUnknownRequest stops a member that meets a request of a later version.
 var errUnknownRequest = &fatalError{errors.New("a request of a kind that this version does not know")}
 
-// apply dispatches a request. Here is the place of the verdict on alarms, rights
-// and quota, which come before any change. mine says that the answer is wanted.
-func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Result) error {
+// apply dispatches a request. Rights, alarms and quota are judged before any
+// change, in this order. mine says that the answer is wanted.
+func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, index uint64, mine bool, res *Result) error {
+	if err := m.forbidden(r); err != nil {
+		return err
+	}
 	if err := m.refusal(r); err != nil {
 		return err
 	}
@@ -325,6 +349,8 @@ func (m *Machine) apply(r *etcdserverpb.InternalRaftRequest, mine bool, res *Res
 	case r.Alarm != nil:
 		m.alarm(r.Alarm, res)
 		return nil
+	case r.Authenticate != nil:
+		return m.logIn(r.Authenticate, index, res)
 	}
-	return errUnknownRequest
+	return m.applyAuth(r)
 }

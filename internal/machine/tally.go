@@ -20,6 +20,23 @@ const (
 	LeaseGrant
 	LeaseRevoke
 	LeaseCheckpoint
+	AuthEnable
+	AuthDisable
+	Authenticate
+	AuthStatus
+	AuthUserAdd
+	AuthUserDelete
+	AuthUserGet
+	AuthUserChangePassword
+	AuthUserGrantRole
+	AuthUserRevokeRole
+	AuthUserList
+	AuthRoleList
+	AuthRoleAdd
+	AuthRoleDelete
+	AuthRoleGet
+	AuthRoleGrantPermission
+	AuthRoleRevokePermission
 	// Kinds is how many there are.
 	Kinds
 )
@@ -51,13 +68,21 @@ func kindOf(r *etcdserverpb.InternalRaftRequest) Kind {
 		return DowngradeInfoSet
 	case r.DowngradeVersionTest != nil:
 		return DowngradeVersionTest
+	case r.ClusterMemberAttrSet != nil:
+		return ClusterMemberAttrSet
 	}
-	return ClusterMemberAttrSet
+	return kindOfAuth(r)
 }
 
 // String is the name that requests of a kind have in the log.
 func (k Kind) String() string {
-	return [Kinds]string{"ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet", "DowngradeVersionTest", "Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm", "LeaseGrant", "LeaseRevoke", "LeaseCheckpoint"}[k]
+	return [Kinds]string{
+		"ClusterVersionSet", "ClusterMemberAttrSet", "DowngradeInfoSet", "DowngradeVersionTest",
+		"Range", "Put", "DeleteRange", "Txn", "Compaction", "Alarm", "LeaseGrant", "LeaseRevoke", "LeaseCheckpoint",
+		"AuthEnable", "AuthDisable", "Authenticate", "AuthStatus",
+		"AuthUserAdd", "AuthUserDelete", "AuthUserGet", "AuthUserChangePassword", "AuthUserGrantRole", "AuthUserRevokeRole", "AuthUserList",
+		"AuthRoleList", "AuthRoleAdd", "AuthRoleDelete", "AuthRoleGet", "AuthRoleGrantPermission", "AuthRoleRevokePermission",
+	}[k]
 }
 
 // Tally is what was done since it was taken last. It is written as entries are

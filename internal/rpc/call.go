@@ -30,6 +30,7 @@ type Call struct {
 	asm     assembler
 	payload []byte
 	kept    bool
+	whole   bool  // kept with its payload
 	body    int64 // bytes of DATA so far, for content-length
 
 	// Everything below is guarded by conn.mu.
@@ -74,6 +75,12 @@ type Call struct {
 func (call *Call) Keep() *Call {
 	call.kept = true
 	return call
+}
+
+// KeepPayload is Keep, and has Payload stay valid for whoever has the call.
+func (call *Call) KeepPayload() *Call {
+	call.payload, call.whole = slices.Clone(call.payload), true
+	return call.Keep()
 }
 
 // Turn is when the call's inline handler was about to run, since the server was

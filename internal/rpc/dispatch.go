@@ -343,7 +343,9 @@ func (c *Conn) run(call *Call) {
 		call.m.Inline(call)
 		c.ran = true
 	}
-	call.payload = nil
+	if !call.whole {
+		call.payload = nil
+	}
 	c.mu.Lock()
 	c.creditLocked(call.body)
 	st := c.mu.counters.of(call.m)

@@ -169,7 +169,9 @@ func (l *LocalCall) CloseSend() {
 	st.ReceivedMsgs++
 	st.ReceivedBytes += uint64(len(l.sent))
 	c.mu.Unlock()
-	call.payload = nil
+	if !call.whole {
+		call.payload = nil
+	}
 }
 
 // Recv waits for the next reply message, which is the caller's to keep; io.EOF

@@ -10,6 +10,7 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/version"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/machine"
 )
 
@@ -81,13 +82,14 @@ func (s *Service) Compact(ctx context.Context, revision int64) error {
 
 // proposeAndWait sends a request of the member's own through the log.
 func (s *Service) proposeAndWait(ctx context.Context, r *etcdserverpb.InternalRaftRequest) error {
-	_, err := s.proposeForResult(ctx, r)
+	_, err := s.proposeBy(ctx, auth.Subject{}, r)
 	return err
 }
 
-// proposeForResult is proposeAndWait for who wants to know what came of it.
-func (s *Service) proposeForResult(ctx context.Context, r *etcdserverpb.InternalRaftRequest) (*machine.Result, error) {
-	r.Header = &etcdserverpb.RequestHeader{ID: s.newID()}
+// proposeBy is proposeAndWait in the name of by, for who wants to know what came of
+// it.
+func (s *Service) proposeBy(ctx context.Context, by auth.Subject, r *etcdserverpb.InternalRaftRequest) (*machine.Result, error) {
+	r.Header = &etcdserverpb.RequestHeader{ID: s.newID(), Username: by.User, AuthRevision: by.Revision}
 	data, err := r.MarshalVT()
 	if err != nil {
 		return nil, err

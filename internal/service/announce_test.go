@@ -46,7 +46,7 @@ func TestAMemberThatCatchesUpMakesItselfKnown(t *testing.T) {
 	slow := slowly{st, make(chan struct{})}
 	r := replica.New(replica.Config{Node: node, Log: d.Log, State: slow, Settled: func() {}, Send: func([]*raftpb.Message) {},
 		Now: func() time.Duration { return 0 }, RequestTicks: 70, RetryTicks: 5, FirstRead: 1})
-	s := New(Config{Machine: st, Replica: r, Answers: NewAnswers(), Leases: NewLeases(time.Second, func() time.Duration { return 0 }), MemberID: 1, FirstID: 1000})
+	s := New(Config{Machine: st, Replica: r, Answers: NewAnswers(), Users: NewUsers(), Leases: NewLeases(time.Second, func() time.Duration { return 0 }), MemberID: 1, FirstID: 1000})
 	defer func() {
 		require.NoError(t, r.Close())
 		s.Close()
@@ -76,7 +76,7 @@ func TestAMemberThatHasEndedDoesNotWaitToHearOfItself(t *testing.T) {
 	require.NoError(t, err)
 	r := replica.New(replica.Config{Node: node, Log: st.Data.Log, State: st, Settled: func() {}, Send: func([]*raftpb.Message) {},
 		Now: func() time.Duration { return 0 }, RequestTicks: 70, RetryTicks: 5, FirstRead: 1})
-	s := New(Config{Machine: st, Replica: r, Answers: NewAnswers(), Leases: NewLeases(time.Second, func() time.Duration { return 0 }), MemberID: 1, FirstID: 1000})
+	s := New(Config{Machine: st, Replica: r, Answers: NewAnswers(), Users: NewUsers(), Leases: NewLeases(time.Second, func() time.Duration { return 0 }), MemberID: 1, FirstID: 1000})
 	require.NoError(t, r.Close()) // it ends, for whatever reason
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

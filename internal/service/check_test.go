@@ -7,6 +7,7 @@ import (
 
 	"etcd.alt/api/errs"
 	pb "etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 )
 
 func putOp(key string) *pb.RequestOp {
@@ -93,12 +94,16 @@ func TestReplicatedRequestCarriesThePayloadAsItCame(t *testing.T) {
 	put := &pb.PutRequest{Key: []byte("k"), Value: []byte("v"), PrevKv: true}
 	payload, err := put.MarshalVT()
 	require.NoError(t, err)
-	r := &pb.InternalRaftRequest{}
-	require.NoError(t, r.UnmarshalVT(appendReplicated(nil, fieldPut, payload, 1<<63+5)))
-	require.Equal(t, uint64(1<<63+5), r.Header.ID)
-	require.Equal(t, put.Key, r.Put.Key)
-	require.True(t, r.Put.PrevKv)
-	want, err := (&pb.InternalRaftRequest{Header: &pb.RequestHeader{ID: 1<<63 + 5}, Put: put}).MarshalVT()
-	require.NoError(t, err)
-	require.Equal(t, want, appendReplicated(nil, fieldPut, payload, 1<<63+5), "the bytes are those of the encoder")
+	for _, by := range []auth.Subject{{}, {User: "alice", Revision: 300}} {
+		data, message := appendReplicated(nil, fieldPut, payload, 1<<63+5, by)
+		require.Equal(t, payload, message)
+		r := &pb.InternalRaftRequest{}
+		require.NoError(t, r.UnmarshalVT(data))
+		require.Equal(t, uint64(1<<63+5), r.Header.ID)
+		require.Equal(t, put.Key, r.Put.Key)
+		require.True(t, r.Put.PrevKv)
+		want, err := (&pb.InternalRaftRequest{Header: &pb.RequestHeader{ID: 1<<63 + 5, Username: by.User, AuthRevision: by.Revision}, Put: put}).MarshalVT()
+		require.NoError(t, err)
+		require.Equal(t, want, data, "the bytes are those of the encoder")
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/rpc"
 )
@@ -36,6 +37,12 @@ func (s *Service) memberAdd(c *rpc.Call) {
 		return
 	}
 	urls, err := peerURLs(r.PeerURLs)
+	if err == nil {
+		var by machine.Rights
+		if by, err = s.rightsOf(c); err == nil {
+			err = by.Root()
+		}
+	}
 	if err == nil && !r.IsLearner {
 		err = s.mayAddVoter()
 	}

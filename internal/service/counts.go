@@ -105,6 +105,24 @@ func kindOfField(field int) machine.Kind {
 		return machine.LeaseGrant
 	case fieldLeaseRevoke:
 		return machine.LeaseRevoke
+	case fieldAuthEnable:
+		return machine.AuthEnable
+	case fieldAuthDisable:
+		return machine.AuthDisable
+	case fieldAuthUserDelete:
+		return machine.AuthUserDelete
+	case fieldAuthUserGrantRole:
+		return machine.AuthUserGrantRole
+	case fieldAuthUserRevokeRole:
+		return machine.AuthUserRevokeRole
+	case fieldAuthRoleAdd:
+		return machine.AuthRoleAdd
+	case fieldAuthRoleDelete:
+		return machine.AuthRoleDelete
+	case fieldAuthRoleGrantPermission:
+		return machine.AuthRoleGrantPermission
+	case fieldAuthRoleRevokePermission:
+		return machine.AuthRoleRevokePermission
 	}
 	return machine.Alarm
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/mvcc"
 )
 
@@ -17,20 +18,41 @@ const (
 	fieldLeaseRevoke = 9
 	fieldAlarm       = 10
 	fieldHeader      = 100
+
+	fieldAuthEnable               = 1000
+	fieldAuthDisable              = 1011
+	fieldAuthUserDelete           = 1101
+	fieldAuthUserGrantRole        = 1104
+	fieldAuthUserRevokeRole       = 1105
+	fieldAuthRoleAdd              = 1200
+	fieldAuthRoleDelete           = 1201
+	fieldAuthRoleGrantPermission  = 1203
+	fieldAuthRoleRevokePermission = 1204
 )
 
 // appendReplicated appends the replicated request that holds message, which is
-// encoded, in field, and carries id. The message travels as the client sent it.
-func appendReplicated(b []byte, field int, message []byte, id uint64) []byte {
+// encoded, in field, and carries id and whoever it is authorised for. The message
+// travels as the client sent it; where it lies in the result is returned too.
+func appendReplicated(b []byte, field int, message []byte, id uint64, by auth.Subject) (request, inside []byte) {
 	if b == nil {
-		b = make([]byte, 0, len(message)+32)
+		b = make([]byte, 0, len(message)+32+len(by.User))
 	}
 	b = protowire.AppendTag(b, protowire.Number(field), protowire.BytesType)
 	b = protowire.AppendBytes(b, message)
+	end := len(b)
+	size := sizeUint(1, id) + sizeUint(3, by.Revision)
+	if by.User != "" {
+		size += sizeField(len(by.User))
+	}
 	b = protowire.AppendTag(b, fieldHeader, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(1+protowire.SizeVarint(id)))
-	b = protowire.AppendTag(b, 1, protowire.VarintType)
-	return protowire.AppendVarint(b, id)
+	b = protowire.AppendVarint(b, uint64(size))
+	b = appendUint(b, 1, id)
+	if by.User != "" {
+		b = protowire.AppendTag(b, 2, protowire.BytesType)
+		b = protowire.AppendString(b, by.User)
+	}
+	b = appendUint(b, 3, by.Revision)
+	return b, b[end-len(message) : end : end]
 }
 
 // header is a ResponseHeader, encoded by hand in the replies that are many.

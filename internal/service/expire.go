@@ -7,6 +7,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
 )
 
@@ -106,7 +107,7 @@ func (s *Service) revokeLocked(k *lease.Keeper, ids []int64) {
 	left.Store(int64(len(ids)))
 	for i, id := range ids {
 		err := s.proposeInTerm(k.Term(), &etcdserverpb.InternalRaftRequest{
-			Header:      &etcdserverpb.RequestHeader{ID: s.newID()},
+			Header:      s.ownHeader(),
 			LeaseRevoke: &etcdserverpb.LeaseRevokeRequest{ID: id},
 		}, &expired{l, id, left})
 		if err != nil { // there is no room for the others either
@@ -117,6 +118,16 @@ func (s *Service) revokeLocked(k *lease.Keeper, ids []int64) {
 			return
 		}
 	}
+}
+
+// ownHeader is the header of a request of this member's own that keys hang on: it
+// goes in root's name.
+func (s *Service) ownHeader() *etcdserverpb.RequestHeader {
+	h := &etcdserverpb.RequestHeader{ID: s.newID()}
+	if users := s.c.Machine.View().Auth; users.Enabled {
+		h.Username, h.AuthRevision = auth.Root, users.Revision
+	}
+	return h
 }
 
 // expired hears what came of the end of a lease whose time was over.

@@ -25,6 +25,7 @@ type Gauges struct {
 	PromotionsRefused map[string]uint64
 
 	Revision, Compacted int64
+	AuthRevision        uint64
 	Keys                int   // alive
 	InUse, Quota        int64 // bytes of what no compaction has given up, and how many may be; a quota of 0 is none
 	Alarms              []member.Alarm
@@ -45,6 +46,7 @@ func (s *Service) Gauges() Gauges {
 		ProposalsFailed:  s.failed.Load(),
 		Revision:         view.Keys.Revision,
 		Compacted:        view.Keys.Compacted,
+		AuthRevision:     view.Auth.Revision,
 		Keys:             view.Keys.Keys(),
 		InUse:            view.Keys.InUse,
 		Quota:            int64(s.c.Quota),

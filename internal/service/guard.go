@@ -14,11 +14,14 @@ const (
 	rangePath  = "/etcdserverpb.KV/Range"
 )
 
-// guarded is a method that refuses what this member cannot answer as it stands:
-// a learner hardly anything, and one that knows no leader what asks for one.
+// guarded is a method that refuses what this member cannot answer as it stands: a
+// learner hardly anything, and one that knows no leader what asks for one. Then
+// comes the method's door.
 func (s *Service) guarded(m rpc.Method) rpc.Method {
 	learners := m.Path == statusPath || m.Path == rangePath
-	if inline := m.Inline; inline != nil {
+	d := doors[m.Path]
+	if m.Inline != nil {
+		inline := s.barredInline(d, m.Inline)
 		m.Inline = func(c *rpc.Call) {
 			if err := s.standing(learners, c.Metadata); err != nil {
 				fail(c, err)
@@ -27,7 +30,8 @@ func (s *Service) guarded(m rpc.Method) rpc.Method {
 			inline(c)
 		}
 	}
-	if stream := m.Stream; stream != nil {
+	if m.Stream != nil {
+		stream := s.barredStream(d, m.Path, m.Stream)
 		m.Stream = func(ctx context.Context, st *rpc.Stream) error {
 			if err := s.standing(learners, st.Metadata); err != nil {
 				return toStatus(err)

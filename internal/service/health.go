@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"etcd.alt/api/etcdserverpb"
-	"etcd.alt/internal/mvcc"
+	"etcd.alt/internal/machine"
 )
 
 // healthKey is what health checks read; it need not exist.
@@ -23,8 +23,8 @@ func (s *Service) ClusterVersion() string { return s.c.Machine.View().Members.Ve
 
 // SerializableRead reads one key of this member's state.
 func (s *Service) SerializableRead() error {
-	return s.inView(func(view *mvcc.View) error {
-		_, err := view.Range(healthKey)
+	return s.inView(func(view *machine.View) error {
+		_, err := view.Keys.Range(healthKey)
 		return err
 	})
 }

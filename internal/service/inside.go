@@ -12,14 +12,16 @@ import (
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/mvccpb"
 	"etcd.alt/internal/machine"
-	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/recipe"
 	"etcd.alt/internal/watch"
 )
 
 // inside is the cluster to the recipes that this member runs in the name of its
-// clients.
-type inside struct{ s *Service }
+// clients, with their rights.
+type inside struct {
+	s   *Service
+	who credential
+}
 
 // Range is recipe.KV's.
 func (k inside) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
@@ -32,12 +34,19 @@ func (k inside) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcds
 		}
 	}
 	res := &etcdserverpb.RangeResponse{}
-	err := k.s.inView(func(view *mvcc.View) error {
-		found, err := view.Range(r)
+	err := k.s.inView(func(view *machine.View) error {
+		by, err := k.s.rights(view, k.who)
+		if err == nil {
+			err = by.Range(r)
+		}
 		if err != nil {
 			return err
 		}
-		res.Header, res.Count, res.More, res.Kvs = k.s.protoHeader(view.Revision), found.Count, found.More, nil
+		found, err := view.Keys.Range(r)
+		if err != nil {
+			return err
+		}
+		res.Header, res.Count, res.More, res.Kvs = k.s.protoHeader(view.Keys.Revision), found.Count, found.More, nil
 		for _, record := range found.KVs {
 			kv := &mvccpb.KeyValue{}
 			if err := kv.UnmarshalVT(record); err != nil {
@@ -61,10 +70,7 @@ func (k inside) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserve
 	if proto.Size(r) > k.s.c.MaxRequestBytes {
 		return nil, errs.RequestTooLarge
 	}
-	if !k.s.hasRoom(machine.CostOfTxn(r)) {
-		return nil, errs.NoSpace
-	}
-	applied, err := k.s.proposeForResult(ctx, &etcdserverpb.InternalRaftRequest{Txn: r})
+	applied, err := k.apply(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -76,20 +82,46 @@ func (k inside) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserve
 	return res, nil
 }
 
+// apply sends a transaction through the log, again where the users have changed
+// meanwhile.
+func (k inside) apply(ctx context.Context, r *etcdserverpb.TxnRequest) (*machine.Result, error) {
+	for {
+		by, err := k.s.rightsNow(ctx, k.who)
+		if err == nil {
+			err = by.Txn(r)
+		}
+		if err == nil && !k.s.hasRoom(machine.CostOfTxn(r)) {
+			err = errs.NoSpace
+		}
+		if err != nil {
+			return nil, err
+		}
+		res, err := k.s.proposeBy(ctx, by.Subject, &etcdserverpb.InternalRaftRequest{Txn: r})
+		if !k.s.overtaken(err, by.Subject) || by.Auth.Enabled && by.Subject.Revision == 0 {
+			return res, err
+		}
+	}
+}
+
 // Watch is recipe.KV's.
 func (k inside) Watch(_ context.Context, key, end []byte, start int64) (recipe.Watch, error) {
 	w := &insideWatch{s: k.s, some: make(chan struct{}, 1)}
 	w.hub = k.s.watches.hub.Open(w, k.s.watches.c.Fragment)
-	w.hub.Create(watch.Request{Key: key, End: end, Start: start})
+	w.stands = k.s.stand(k.who, w.hub)
+	if err := w.stands.create(watch.Request{Key: key, End: end, Start: start}); err != nil {
+		w.Close()
+		return nil, err
+	}
 	return w, nil
 }
 
 // insideWatch is a watch of the member's own, and the hub's sink for it.
 type insideWatch struct {
-	s    *Service
-	hub  *watch.Stream
-	some chan struct{} // there may be something to take
-	mu   struct {
+	s      *Service
+	hub    *watch.Stream
+	stands *stands
+	some   chan struct{} // there may be something to take
+	mu     struct {
 		sync.Mutex
 		waiting [][]byte // encoded responses
 		bytes   int      // of them
@@ -123,6 +155,8 @@ func (w *insideWatch) Next(ctx context.Context) (*etcdserverpb.WatchResponse, er
 		switch {
 		case res.Canceled && res.CompactRevision != 0:
 			return nil, errs.Compacted
+		case res.Canceled && res.CancelReason == reasonOf(errs.PermissionDenied):
+			return nil, errs.PermissionDenied
 		case res.Canceled:
 			return nil, errors.New(res.CancelReason)
 		case len(res.Events) > 0:
@@ -153,7 +187,10 @@ func (w *insideWatch) take() ([]byte, error) {
 }
 
 // Close is recipe.Watch's.
-func (w *insideWatch) Close() { w.hub.Close() }
+func (w *insideWatch) Close() {
+	w.stands.end()
+	w.hub.Close()
+}
 
 // Header is watch.Sink's.
 func (w *insideWatch) Header() watch.Header { return w.s.watchHeader() }

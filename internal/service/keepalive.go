@@ -11,6 +11,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/rpc"
 )
@@ -129,6 +130,9 @@ func (s *Service) serveKeepAlive(ctx context.Context, stream *rpc.Stream) error 
 				return err
 			}
 		}
+		if err := s.mayRenew(ctx, stream, all); err != nil {
+			return toStatus(err)
+		}
 		reply := keepAliveReply{header: s.header(s.c.Machine.View().Keys.Revision)}
 		if err := s.renewAll(ctx, all); err != nil {
 			return toStatus(err)
@@ -140,6 +144,22 @@ func (s *Service) serveKeepAlive(ctx context.Context, stream *rpc.Stream) error 
 			}
 		}
 	}
+}
+
+// mayRenew says why the caller of a stream may not renew leases; nil if it may: what
+// keeps keys for longer is as good as writing them.
+func (s *Service) mayRenew(ctx context.Context, stream *rpc.Stream, all []renewal) error {
+	if !s.c.Machine.View().Auth.Enabled {
+		return nil
+	}
+	by, err := s.rightsNow(ctx, s.credentialOf(stream))
+	if err == nil {
+		err = by.Auth.CheckUser(by.Subject)
+	}
+	for i := 0; err == nil && i < len(all); i++ {
+		err = by.Lease(auth.Write, all[i].id)
+	}
+	return err
 }
 
 // renewAll renews leases, here or at the leader. Those that are not there have a

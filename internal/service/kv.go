@@ -52,6 +52,11 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 		began = c.Now()
 	}
 	view := s.c.Machine.View()
+	if err := s.mayRange(view, c, r); err != nil {
+		s.counts.ranged(c, began, err)
+		fail(c, err)
+		return
+	}
 	res, ok, err := view.Keys.RangeCached(r)
 	switch {
 	case err != nil && !outdated(err):
@@ -69,6 +74,19 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 	}
 }
 
+// mayRange says why the caller of a call may not have a range in a view; nil if it
+// may.
+func (s *Service) mayRange(v *machine.View, a asked, r *etcdserverpb.RangeRequest) error {
+	if !v.Auth.Enabled {
+		return nil
+	}
+	by, err := s.rights(v, s.credentialOf(a))
+	if err != nil {
+		return err
+	}
+	return by.Range(r)
+}
+
 // keepRange copies a request that aliases its payload.
 func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
 	return &etcdserverpb.RangeRequest{
@@ -79,12 +97,12 @@ func keepRange(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeRequest {
 	}
 }
 
-// inView has read look at the published keyspace, and again at the next one
+// inView has read look at the published state, and again at the next one
 // where a compaction went through the first under its eyes, or a snapshot has
 // taken its place.
-func (s *Service) inView(read func(*mvcc.View) error) error {
+func (s *Service) inView(read func(*machine.View) error) error {
 	for {
-		if err := read(s.c.Machine.View().Keys); !outdated(err) {
+		if err := read(s.c.Machine.View()); !outdated(err) {
 			return err
 		}
 	}
@@ -104,11 +122,18 @@ func (s *Service) put(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
-	if !s.hasRoom(machine.CostOfPut(&r)) {
-		fail(c, errs.NoSpace)
+	by, err := s.rightsOf(c)
+	if err == nil {
+		err = by.Put(&r)
+	}
+	if err == nil && !s.hasRoom(machine.CostOfPut(&r)) {
+		err = errs.NoSpace
+	}
+	if err != nil {
+		fail(c, err)
 		return
 	}
-	s.propose(c, fieldPut, answerPut)
+	s.propose(c, fieldPut, by.Subject, answerPut)
 }
 
 func answerPut(s *Service, c *rpc.Call, r *machine.Result) {
@@ -125,7 +150,15 @@ func (s *Service) deleteRange(c *rpc.Call) {
 		fail(c, errs.EmptyKey)
 		return
 	}
-	s.propose(c, fieldDeleteRange, answerDelete)
+	by, err := s.rightsOf(c)
+	if err == nil {
+		err = by.DeleteRange(&r)
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.propose(c, fieldDeleteRange, by.Subject, answerDelete)
 }
 
 func answerDelete(s *Service, c *rpc.Call, r *machine.Result) {
@@ -167,11 +200,18 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 	}
 	readOnly, serializable := plainReads(r)
 	if !readOnly {
-		if !s.hasRoom(machine.CostOfTxn(r)) {
-			fail(c, errs.NoSpace)
+		by, err := s.rightsOf(c)
+		if err == nil {
+			err = by.Txn(r)
+		}
+		if err == nil && !s.hasRoom(machine.CostOfTxn(r)) {
+			err = errs.NoSpace
+		}
+		if err != nil {
+			fail(c, err)
 			return
 		}
-		s.proposePayload(c, fieldTxn, payload, answerTxnWrite)
+		s.proposePayload(c, fieldTxn, payload, by.Subject, answerTxnWrite)
 		return
 	}
 	kept := &etcdserverpb.TxnRequest{}
@@ -190,10 +230,19 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 // answerTxn answers a transaction that only reads.
 func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
 	ranges := 0
-	err := s.inView(func(view *mvcc.View) error {
-		res, err := machine.ReadTxn(view, r)
+	err := s.inView(func(view *machine.View) error {
+		if view.Auth.Enabled {
+			by, err := s.rights(view, s.credentialOf(c))
+			if err == nil {
+				err = by.Txn(r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		res, err := machine.ReadTxn(view.Keys, r)
 		if err == nil {
-			h := s.header(view.Revision)
+			h := s.header(view.Keys.Revision)
 			ranges = len(res.Ops)
 			c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
 		}
@@ -250,11 +299,11 @@ func (s *Service) compact(c *rpc.Call) {
 	if !decode(c, &r) {
 		return
 	}
+	answer := answerCompact
 	if r.Physical {
-		s.propose(c, fieldCompaction, answerPhysical)
-		return
+		answer = answerPhysical
 	}
-	s.propose(c, fieldCompaction, answerCompact)
+	s.proposeFor(c, fieldCompaction, answer)
 }
 
 func answerCompact(s *Service, c *rpc.Call, r *machine.Result) {

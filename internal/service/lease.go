@@ -12,6 +12,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/rpc"
@@ -28,17 +29,17 @@ func (s *Service) leaseGrant(c *rpc.Call) {
 		fail(c, errs.NoSpace)
 		return
 	}
-	if r.ID != 0 {
-		s.propose(c, fieldLeaseGrant, answerGrant)
-		return
+	by, err := s.rightsOf(c)
+	payload := c.Payload()
+	if r.ID == 0 && err == nil {
+		r.ID = s.newLeaseID()
+		payload, err = r.MarshalVT()
 	}
-	r.ID = s.newLeaseID()
-	payload, err := r.MarshalVT()
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	s.proposePayload(c, fieldLeaseGrant, payload, answerGrant)
+	s.proposePayload(c, fieldLeaseGrant, payload, by.Subject, answerGrant)
 }
 
 // newLeaseID makes an id as newID does, which is positive.
@@ -61,7 +62,15 @@ func (s *Service) leaseRevoke(c *rpc.Call) {
 	if !decode(c, &r) {
 		return
 	}
-	s.propose(c, fieldLeaseRevoke, answerCompact)
+	by, err := s.rightsOf(c)
+	if err == nil {
+		err = by.Lease(auth.Write, r.ID)
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.propose(c, fieldLeaseRevoke, by.Subject, answerCompact)
 }
 
 // leaseTimeToLive serves Lease.LeaseTimeToLive.
@@ -70,7 +79,20 @@ func (s *Service) leaseTimeToLive(ctx context.Context, stream *rpc.Stream) error
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
+	if r.Keys {
+		if by, err := s.rightsNow(ctx, s.credentialOf(stream)); err != nil {
+			return toStatus(err)
+		} else if err := by.Lease(auth.Read, r.ID); err != nil {
+			return toStatus(err)
+		}
+	}
 	res, err := s.timeToLive(ctx, &r)
+	if err == nil && r.Keys {
+		// The leader may know of more keys, and of other rights to them.
+		if err = s.waitApplied(ctx); err == nil {
+			err = s.mayRead(ctx, stream, res.Keys)
+		}
+	}
 	switch {
 	case errors.Is(err, errs.LeaseNotFound):
 		res = &etcdserverpb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}
@@ -79,6 +101,20 @@ func (s *Service) leaseTimeToLive(ctx context.Context, stream *rpc.Stream) error
 	}
 	res.Header = s.protoHeader(s.c.Machine.View().Keys.Revision)
 	return stream.Send(res)
+}
+
+// mayRead says why the caller of a call may not read keys; nil if it may.
+func (s *Service) mayRead(ctx context.Context, a asked, keys [][]byte) error {
+	by, err := s.rightsNow(ctx, s.credentialOf(a))
+	if err != nil || by.Root() == nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := by.Keys(auth.Read, key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leaseLeases serves Lease.LeaseLeases: the first to end comes first, as far as
@@ -92,9 +128,19 @@ func (s *Service) leaseLeases(ctx context.Context, stream *rpc.Stream) error {
 		return toStatus(err)
 	}
 	view := s.c.Machine.View()
+	by, err := s.rights(view, s.credentialOf(stream))
+	if err != nil {
+		return toStatus(err)
+	}
+	ids := s.byEnd(view.Leases)
+	for _, id := range ids {
+		if err := by.Lease(auth.Read, id); err != nil {
+			return toStatus(err)
+		}
+	}
 	h := s.header(view.Keys.Revision)
 	b := h.appendTo(nil)
-	for _, id := range s.byEnd(view.Leases) {
+	for _, id := range ids {
 		b = protowire.AppendTag(b, 2, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(sizeUint(1, uint64(id))))
 		b = appendUint(b, 1, uint64(id))

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
 )
@@ -46,12 +47,15 @@ func tooLarge(size int) error {
 // One that is sent in pieces counts as answered when the first can be sent.
 func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 	began := c.Now()
-	err := s.inView(func(view *mvcc.View) error {
-		l, err := view.List(r, listBudget)
+	err := s.inView(func(view *machine.View) error {
+		if err := s.mayRange(view, c, r); err != nil {
+			return err
+		}
+		l, err := view.Keys.List(r, listBudget)
 		if err != nil {
 			return err
 		}
-		reply := &rangeReply{s.header(view.Revision), mvcc.Result{Count: l.Count, More: l.More}}
+		reply := &rangeReply{s.header(view.Keys.Revision), mvcc.Result{Count: l.Count, More: l.More}}
 		size := reply.SizeVT() + l.Size
 		switch {
 		case size > math.MaxInt32:

@@ -10,6 +10,7 @@ import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/lockpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/recipe"
 	"etcd.alt/internal/rpc"
 )
@@ -47,7 +48,7 @@ func (s *Service) session(ctx context.Context, lease int64) (int64, error) {
 	if lease != 0 {
 		return lease, nil
 	}
-	r, err := s.proposeForResult(ctx, &etcdserverpb.InternalRaftRequest{LeaseGrant: &etcdserverpb.LeaseGrantRequest{TTL: sessionTTL, ID: s.newLeaseID()}})
+	r, err := s.proposeBy(ctx, auth.Subject{}, &etcdserverpb.InternalRaftRequest{LeaseGrant: &etcdserverpb.LeaseGrantRequest{TTL: sessionTTL, ID: s.newLeaseID()}})
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +81,7 @@ func (s *Service) lock(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	o, err := recipe.Lock(ctx, inside{s}, recipe.Ticket{Name: r.Name, Lease: lease})
+	o, err := recipe.Lock(ctx, inside{s, s.credentialOf(stream)}, recipe.Ticket{Name: r.Name, Lease: lease})
 	if err != nil {
 		return unknownError(err)
 	}
@@ -93,7 +94,7 @@ func (s *Service) unlock(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	header, err := recipe.Unlock(ctx, inside{s}, r.Key)
+	header, err := recipe.Unlock(ctx, inside{s, s.credentialOf(stream)}, r.Key)
 	if err != nil {
 		return unknownError(err)
 	}

@@ -3,6 +3,7 @@ package service
 import (
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
 )
@@ -62,13 +63,13 @@ func (s *Service) hashKV(c *rpc.Call) {
 }
 
 func (s *Service) answerHash(c *rpc.Call, revision int64) {
-	err := s.inView(func(view *mvcc.View) error {
+	err := s.inView(func(view *machine.View) error {
 		began := c.Now()
-		h, err := view.Hash(revision)
+		h, err := view.Keys.Hash(revision)
 		if err == nil {
 			s.counts.hashKV.Observe(0, c.Now()-began)
 			c.Reply(&etcdserverpb.HashKVResponse{
-				Header: s.protoHeader(view.Revision), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
+				Header: s.protoHeader(view.Keys.Revision), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
 			})
 		}
 		return err
@@ -81,9 +82,9 @@ func (s *Service) answerHash(c *rpc.Call, revision int64) {
 // HashKV hashes the keys up to a revision, 0 for the present one, which it returns
 // too. It reads the whole keyspace. Errors: errs.Compacted, errs.FutureRev.
 func (s *Service) HashKV(revision int64) (h mvcc.Hash, current int64, err error) {
-	err = s.inView(func(view *mvcc.View) (err error) {
-		h, err = view.Hash(revision)
-		current = view.Revision
+	err = s.inView(func(view *machine.View) (err error) {
+		h, err = view.Keys.Hash(revision)
+		current = view.Keys.Revision
 		return err
 	})
 	return h, current, err

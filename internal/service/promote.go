@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,7 @@ func (s *Service) memberPromote(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	token, _ := stream.Metadata("token")
-	if err := s.Promote(ctx, r.ID, token); err != nil {
+	if err := s.Promote(ctx, r.ID, s.credentialOf(stream).token); err != nil {
 		return toStatus(err)
 	}
 	return stream.Send(&etcdserverpb.MemberPromoteResponse{Header: s.protoHeader(0), Members: s.members()})
@@ -59,6 +59,19 @@ const (
 	promoteTimeout = 7 * time.Second
 	forwardPause   = 100 * time.Millisecond
 )
+
+// PromoteFor is PromoteHere in the name of whoever a token is of, who must have the
+// role root.
+func (s *Service) PromoteFor(ctx context.Context, id uint64, token string) error {
+	by, err := s.rightsNow(ctx, credential{token: strings.TrimPrefix(token, "Bearer ")})
+	if err == nil {
+		err = by.Root()
+	}
+	if err != nil {
+		return err
+	}
+	return s.PromoteHere(ctx, id)
+}
 
 // PromoteHere makes a learner a voter if this member leads. Errors:
 // errs.NotLeader, errs.LearnerNotReady, what keeps a voter from being added, what

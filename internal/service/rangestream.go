@@ -10,6 +10,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/rpc"
 )
@@ -37,7 +38,12 @@ func (s *Service) rangeStream(ctx context.Context, stream *rpc.Stream) error {
 		}
 	}
 	s.counts.otherRanges.Add(1)
-	return toStatus(s.inView(func(view *mvcc.View) error { return s.sendParts(stream, view, r) }))
+	return toStatus(s.inView(func(view *machine.View) error {
+		if err := s.mayRange(view, stream, r); err != nil {
+			return err
+		}
+		return s.sendParts(stream, view.Keys, r)
+	}))
 }
 
 func checkRangeStream(r *etcdserverpb.RangeRequest) error {

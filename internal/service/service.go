@@ -13,6 +13,8 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
+	"etcd.alt/internal/auth/password"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/rpc"
@@ -25,6 +27,13 @@ import (
 type Config struct {
 	Machine *state.State
 	Replica *replica.Replica
+	// Users are those whom the state tells of users.
+	Users *Users
+	// Passwords compares and hashes.
+	Passwords *password.Keeper
+	// ClientCertAuth takes the name in a verified client's certificate for the user,
+	// where there is no token.
+	ClientCertAuth bool
 	// Answers is what Replica's Settled flushes.
 	Answers *Answers
 	// ClusterID and MemberID stand in every header.
@@ -50,7 +59,12 @@ type Config struct {
 	Peers Peers
 	// StrictReconfig refuses changes of the membership that endanger the quorum.
 	StrictReconfig bool
-	Logger         *zap.Logger
+	// Now is the clock that tokens go by. nil for time.Now.
+	Now func() time.Time
+	// Admitted, if set, is called when a request has passed its doors, and before it is
+	// proposed. A test has one that lets the users change there.
+	Admitted func()
+	Logger   *zap.Logger
 }
 
 // Peers is what a member knows of the others, and can ask of them.
@@ -93,6 +107,9 @@ type Service struct {
 func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	s := &Service{c: c, counts: newCounts(), stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)
@@ -141,6 +158,23 @@ func (s *Service) Methods() []rpc.Method {
 		{Path: "/v3electionpb.Election/Leader", Stream: s.leader},
 		{Path: "/v3electionpb.Election/Observe", Stream: s.observe},
 		{Path: "/v3electionpb.Election/Resign", Stream: s.resign},
+		{Path: "/etcdserverpb.Auth/AuthEnable", Inline: s.administer(fieldAuthEnable)},
+		{Path: "/etcdserverpb.Auth/AuthDisable", Inline: s.administer(fieldAuthDisable)},
+		{Path: "/etcdserverpb.Auth/AuthStatus", Inline: s.authStatus},
+		{Path: "/etcdserverpb.Auth/Authenticate", Stream: s.authenticate},
+		{Path: "/etcdserverpb.Auth/UserAdd", Stream: s.userAdd},
+		{Path: "/etcdserverpb.Auth/UserGet", Inline: s.userGet},
+		{Path: "/etcdserverpb.Auth/UserList", Inline: s.userList},
+		{Path: "/etcdserverpb.Auth/UserDelete", Inline: s.administer(fieldAuthUserDelete)},
+		{Path: "/etcdserverpb.Auth/UserChangePassword", Stream: s.userChangePassword},
+		{Path: "/etcdserverpb.Auth/UserGrantRole", Inline: s.administer(fieldAuthUserGrantRole)},
+		{Path: "/etcdserverpb.Auth/UserRevokeRole", Inline: s.administer(fieldAuthUserRevokeRole)},
+		{Path: "/etcdserverpb.Auth/RoleAdd", Inline: s.administer(fieldAuthRoleAdd)},
+		{Path: "/etcdserverpb.Auth/RoleGet", Inline: s.roleGet},
+		{Path: "/etcdserverpb.Auth/RoleList", Inline: s.roleList},
+		{Path: "/etcdserverpb.Auth/RoleDelete", Inline: s.administer(fieldAuthRoleDelete)},
+		{Path: "/etcdserverpb.Auth/RoleGrantPermission", Inline: s.administer(fieldAuthRoleGrantPermission)},
+		{Path: "/etcdserverpb.Auth/RoleRevokePermission", Inline: s.administer(fieldAuthRoleRevokePermission)},
 		{Path: "/etcdserverpb.Cluster/MemberList", Inline: s.memberList},
 		{Path: "/etcdserverpb.Cluster/MemberAdd", Inline: s.memberAdd},
 		{Path: "/etcdserverpb.Cluster/MemberRemove", Inline: s.memberRemove},
@@ -236,12 +270,19 @@ type proposed struct {
 	call    *rpc.Call
 	answer  func(s *Service, c *rpc.Call, r *machine.Result)
 	kind    machine.Kind
+	field   int
+	message []byte // as the client sent it, in what was proposed
+	by      auth.Subject
 }
 
 // Done is replica.Caller's.
 func (p *proposed) Done(result any, err error) {
 	p.service.pending.Add(-1)
 	p.service.noteProposal(p.call, p.kind, err)
+	if p.service.overtaken(err, p.by) {
+		p.service.workers.do(p.call, p.again)
+		return
+	}
 	if err != nil {
 		if errors.Is(err, machine.ErrOverQuota) {
 			p.service.raiseNoSpace()
@@ -253,22 +294,60 @@ func (p *proposed) Done(result any, err error) {
 	p.service.c.Answers.add(p.call)
 }
 
-// propose sends the payload of a call through the log, in field of the
-// replicated request. answer answers the call with what came of it, now or later.
-func (s *Service) propose(c *rpc.Call, field int, answer func(*Service, *rpc.Call, *machine.Result)) {
-	s.proposePayload(c, field, c.Payload(), answer)
+// overtaken says that a proposal was refused since the users have changed between
+// the verdict at the door and the one that counts.
+func (s *Service) overtaken(err error, by auth.Subject) bool {
+	return errors.Is(err, errs.AuthOldRevision) || by.Revision == 0 && errors.Is(err, errs.UserEmpty)
 }
 
-func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, answer func(*Service, *rpc.Call, *machine.Result)) {
+// again starts a call over that was overtaken, from its credential. Each turn takes
+// one more change of the users.
+func (p *proposed) again() {
+	s, c := p.service, p.call
+	by, err := s.rightsOf(c)
+	switch {
+	case err == nil && by.Auth.Enabled && by.Subject.Revision == 0:
+		err = errs.UserEmpty
+	case err == nil && c.Now()-c.Turn() > s.c.RequestTimeout:
+		err = errs.Timeout
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.proposePayload(c, p.field, p.message, by.Subject, p.answer)
+	s.Kick()
+}
+
+// propose sends the payload of a call through the log, in field of the
+// replicated request, in the name of by. answer answers the call with what came of it, now or later.
+func (s *Service) propose(c *rpc.Call, field int, by auth.Subject, answer func(*Service, *rpc.Call, *machine.Result)) {
+	s.proposePayload(c, field, c.Payload(), by, answer)
+}
+
+// proposeFor is propose in the name of the caller, as the published state knows it.
+func (s *Service) proposeFor(c *rpc.Call, field int, answer func(*Service, *rpc.Call, *machine.Result)) {
+	by, err := s.rightsOf(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.propose(c, field, by.Subject, answer)
+}
+
+func (s *Service) proposePayload(c *rpc.Call, field int, payload []byte, by auth.Subject, answer func(*Service, *rpc.Call, *machine.Result)) {
+	if s.c.Admitted != nil {
+		s.c.Admitted()
+	}
 	kind := kindOfField(field)
 	id := s.newID()
-	data := appendReplicated(nil, field, payload, id)
+	data, message := appendReplicated(nil, field, payload, id, by)
 	if len(data) > s.c.MaxRequestBytes {
 		fail(c, errs.RequestTooLarge)
 		return
 	}
 	s.pending.Add(1)
-	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer, kind}); err != nil {
+	if err := s.c.Replica.Propose(id, data, &proposed{s, c.Keep(), answer, kind, field, message, by}); err != nil {
 		s.pending.Add(-1)
 		s.noteProposal(c, kind, err)
 		fail(c, err)

@@ -146,7 +146,7 @@ func (w *watches) end(why error, which func(*watchStream) bool) {
 // watch serves Watch.Watch.
 func (s *Service) watch(ctx context.Context, stream *rpc.Stream) error {
 	w := s.watches
-	ws := &watchStream{s: s, rpc: stream, ended: make(chan struct{})}
+	ws := &watchStream{s: s, rpc: stream, who: s.credentialOf(stream), ended: make(chan struct{})}
 	needs, _ := stream.Metadata(requireLeader)
 	ws.needsLeader = needs == "true"
 	w.mu.Lock()
@@ -165,6 +165,8 @@ func (s *Service) watch(ctx context.Context, stream *rpc.Stream) error {
 	}()
 	ws.hub = w.hub.Open(ws, w.c.Fragment)
 	defer ws.hub.Close()
+	ws.stands = s.stand(ws.who, ws.hub)
+	defer ws.stands.end()
 	return toStatus(ws.serve(ctx))
 }
 
@@ -173,7 +175,9 @@ type watchStream struct {
 	s           *Service
 	rpc         *rpc.Stream
 	hub         *watch.Stream
+	who         credential
 	needsLeader bool
+	stands      *stands
 
 	once  sync.Once
 	ended chan struct{} // closed by End
@@ -203,7 +207,7 @@ func (ws *watchStream) serve(ctx context.Context) error {
 		if err := r.UnmarshalVTUnsafe(payload); err != nil {
 			return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 		}
-		ws.handle(&r)
+		ws.handle(ctx, &r)
 	}
 }
 
@@ -223,11 +227,11 @@ func (ws *watchStream) controlRoom(ctx context.Context) error {
 	}
 }
 
-func (ws *watchStream) handle(r *etcdserverpb.WatchRequest) {
+func (ws *watchStream) handle(ctx context.Context, r *etcdserverpb.WatchRequest) {
 	switch r := r.GetRequestUnion().(type) {
 	case *etcdserverpb.WatchRequest_CreateRequest:
 		if c := r.CreateRequest; c != nil {
-			ws.create(c)
+			ws.create(ctx, c)
 		}
 	case *etcdserverpb.WatchRequest_CancelRequest:
 		ws.hub.Cancel(r.CancelRequest.GetWatchId())
@@ -236,22 +240,20 @@ func (ws *watchStream) handle(r *etcdserverpb.WatchRequest) {
 	}
 }
 
-func (ws *watchStream) create(r *etcdserverpb.WatchCreateRequest) {
-	if reason := ws.refusal(r); reason != "" {
-		ws.hub.Refuse(reason)
-		return
+func (ws *watchStream) create(ctx context.Context, r *etcdserverpb.WatchCreateRequest) {
+	_, err := ws.s.rightsNow(ctx, ws.who) // in a state that knows the token
+	if err == nil {
+		err = ws.stands.create(watch.Request{
+			Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, ID: r.WatchId,
+			NoPut:    slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NOPUT),
+			NoDelete: slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NODELETE),
+			Prev:     r.PrevKv, Notify: r.ProgressNotify, Fragment: r.Fragment,
+		})
 	}
-	ws.hub.Create(watch.Request{
-		Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, ID: r.WatchId,
-		NoPut:    slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NOPUT),
-		NoDelete: slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NODELETE),
-		Prev:     r.PrevKv, Notify: r.ProgressNotify, Fragment: r.Fragment,
-	})
+	if err != nil {
+		ws.hub.Refuse(reasonOf(err))
+	}
 }
-
-// refusal says why a watcher may not be, "" if it may. Here is the place of the
-// verdict on rights: there are no users yet.
-func (ws *watchStream) refusal(*etcdserverpb.WatchCreateRequest) string { return "" }
 
 // Header is watch.Sink's.
 func (ws *watchStream) Header() watch.Header { return ws.s.watchHeader() }

@@ -26,6 +26,9 @@ type Options struct {
 	// Leased hears what has become of leases, after it was published and before
 	// anybody is answered. nil for nobody.
 	Leased func([]lease.Change)
+	// LoggedIn hears of logins, when they were published and before anybody is
+	// answered. nil for nobody.
+	LoggedIn func([]machine.Login)
 	// Watch are the hub's; its View is the state's.
 	Watch watch.Options
 	// Failed hears of errors that hurt nobody yet: files that could not be deleted.
@@ -89,6 +92,9 @@ func (s *State) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, done
 	s.Watch.Take(e.Changes)
 	if len(e.Leases) > 0 && s.options.Leased != nil {
 		s.options.Leased(e.Leases)
+	}
+	if len(e.Logins) > 0 && s.options.LoggedIn != nil {
+		s.options.LoggedIn(e.Logins)
 	}
 	for i := range e.Answers {
 		a := &e.Answers[i]

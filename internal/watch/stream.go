@@ -128,6 +128,27 @@ func (s *Stream) Cancel(id int64) {
 	})
 }
 
+// Review ends the watchers that verdict has a reason against, which the client is
+// told. They hear of nothing any more, also of what they should have been told by
+// then. verdict is called under the hub's lock, with keys as in Request; it must not
+// keep them.
+func (s *Stream) Review(verdict func(key, end []byte) (reason string)) {
+	s.control(func(view *mvcc.View) *control {
+		for i := len(s.all) - 1; i >= 0; i-- { // who goes gives his place to one behind
+			w := s.all[i]
+			if w.dead {
+				continue
+			}
+			if reason := verdict(w.keys()); reason != "" {
+				s.forgetLocked(w)
+				s.ahead = 0
+				s.pushLocked(&control{id: w.id, canceled: true, reason: reason, revision: view.Revision})
+			}
+		}
+		return nil
+	})
+}
+
 // Ask has the stream say how far it is, once all of its watchers are as far as the
 // published keyspace is now. A stream without watchers says nothing.
 func (s *Stream) Ask() {

@@ -67,6 +67,17 @@ func newWatcher(s *Stream, r Request) *watcher {
 	return w
 }
 
+// keys are the watcher's as its Request had them.
+func (w *watcher) keys() (key, end []byte) {
+	switch {
+	case w.span.open:
+		end = []byte{0}
+	case w.ranged:
+		end = []byte(w.span.hi)
+	}
+	return []byte(w.span.lo), end
+}
+
 // empty says that no key can be in the watcher's range.
 func (w *watcher) empty() bool { return w.ranged && !w.span.open && w.span.lo >= w.span.hi }
 

@@ -1,0 +1,352 @@
+package password
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
+)
+
+var background = context.Background()
+
+func TestHashAndCompare(t *testing.T) {
+	k := New(Options{Cost: MinCost})
+	defer k.Close()
+	for _, password := range []string{"secret", "", "mit Umlauten: äöü", "a\x00b", strings.Repeat("x", MaxLength)} {
+		hash, err := k.Hash(background, "alice", "a", password)
+		require.NoError(t, err)
+		cost, err := bcrypt.Cost(hash)
+		require.NoError(t, err)
+		require.Equal(t, MinCost, cost)
+		require.NoError(t, bcrypt.CompareHashAndPassword(hash, []byte(password)))
+
+		ok, err := k.Compare(background, "alice", "a", hash, password)
+		require.NoError(t, err)
+		require.True(t, ok)
+		for _, wrong := range []string{password + "y", "Secret", "a"} {
+			ok, err = k.Compare(background, "alice", "a", hash, wrong)
+			require.NoError(t, err)
+			require.False(t, ok, "%q for %q", wrong, password)
+		}
+	}
+	_, err := k.Hash(background, "alice", "a", strings.Repeat("x", MaxLength+1))
+	require.ErrorIs(t, err, ErrTooLong)
+	require.ErrorContains(t, err, "72 bytes")
+}
+
+// Names that do not exist take what others take, and are never right.
+func TestUnknownUsers(t *testing.T) {
+	k := New(Options{Cost: MinCost + 1})
+	defer k.Close()
+	var compared [][]byte
+	k.compare = func(hash, password []byte) error {
+		compared = append(compared, hash)
+		return bcrypt.CompareHashAndPassword(hash, password)
+	}
+	known, err := k.Hash(background, "alice", "a", "secret")
+	require.NoError(t, err)
+	for _, hash := range [][]byte{nil, {}, []byte("not a hash"), known[:20], known} {
+		ok, err := k.Compare(background, "alice", "a", hash, "wrong")
+		require.NoError(t, err)
+		require.False(t, ok)
+	}
+	require.Len(t, compared, 5)
+	for _, hash := range compared {
+		cost, err := bcrypt.Cost(hash)
+		require.NoError(t, err)
+		require.Equal(t, MinCost+1, cost)
+		require.Len(t, hash, len(known))
+	}
+	require.Equal(t, bcrypt.ErrMismatchedHashAndPassword, bcrypt.CompareHashAndPassword(k.dummy, nil), "it is well formed")
+	require.False(t, bytes.Equal(k.dummy, New(Options{Cost: MinCost + 1}).dummy))
+
+	// However long a password that is too long, as much of it is looked at.
+	k.compare = func(hash, password []byte) error {
+		require.LessOrEqual(t, len(password), MaxLength)
+		return nil
+	}
+	ok, err := k.Compare(background, "alice", "a", known, strings.Repeat("x", 1<<20))
+	require.NoError(t, err)
+	require.False(t, ok)
+	ok, err = k.Compare(background, "alice", "a", nil, "x")
+	require.NoError(t, err)
+	require.False(t, ok, "a dummy that fits is no user")
+}
+
+// slow is a Keeper whose runs take a time of the bubble's clock, and count.
+type slow struct {
+	*Keeper
+	mu struct {
+		sync.Mutex
+		running, most, runs int
+		order               []string // whose runs have ended
+	}
+}
+
+func newSlow(t *testing.T, o Options, takes time.Duration) *slow {
+	s := &slow{Keeper: New(o)}
+	s.compare = func(_, password []byte) error {
+		s.mu.Lock()
+		s.mu.running++
+		s.mu.runs++
+		s.mu.most = max(s.mu.most, s.mu.running)
+		s.mu.Unlock()
+		time.Sleep(takes)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mu.running--
+		s.mu.order = append(s.mu.order, string(password))
+		if strings.HasPrefix(string(password), "right") {
+			return nil
+		}
+		return errors.New("wrong")
+	}
+	t.Cleanup(func() {
+		s.Close()
+		time.Sleep(2 * time.Hour) // of the bubble's: who computes is let end
+	})
+	return s
+}
+
+var someHash = []byte("$2a$04$......................abcdefghijklmnopqrstuvwxyzabcde")
+
+// login compares on a goroutine of its own and tells how it ended.
+func (s *slow) login(ctx context.Context, user, address, password string) chan error {
+	done := make(chan error, 1)
+	go func() {
+		ok, err := s.Compare(ctx, user, address, someHash, password)
+		if err == nil && ok != strings.HasPrefix(password, "right") {
+			err = errors.New("the answer is another's")
+		}
+		done <- err
+	}()
+	synctest.Wait()
+	return done
+}
+
+// The share of the CPU is kept to, after what was saved up.
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		procs := runtime.GOMAXPROCS(0)
+		s := newSlow(t, Options{Parallel: 1, Share: 0.1, Queue: 1000}, 50*time.Millisecond)
+		for i := range 1000 {
+			s.login(background, "u", "a", fmt.Sprint(i))
+		}
+		const minute = 60
+		time.Sleep(minute*time.Second + time.Millisecond)
+		s.mu.Lock()
+		runs := s.mu.runs
+		s.mu.Unlock()
+		want := 20 + 0.1*float64(procs)*minute/0.05
+		if want > 1000 {
+			t.Skip("so many CPUs that all were served")
+		}
+		require.InDelta(t, want, runs, 3)
+		require.Equal(t, 1, s.mu.most)
+	})
+}
+
+func TestParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 3, Share: 1}, 50*time.Millisecond)
+		var all []chan error
+		for i := range 12 {
+			all = append(all, s.login(background, "u", "a", fmt.Sprint(i)))
+		}
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, 3, s.mu.most)
+	})
+}
+
+// A flood from one address, under any number of names, does not keep another out.
+func TestFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 50 * time.Millisecond
+		s := newSlow(t, Options{Parallel: 1}, takes)
+		ctx, stop := context.WithCancel(background)
+		var flood sync.WaitGroup
+		for i := range 100 {
+			flood.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					_, err := s.Compare(ctx, fmt.Sprint("user ", i, n), "bad", nil, "guess")
+					if errors.Is(err, ErrBusy) {
+						time.Sleep(50 * time.Millisecond)
+					}
+				}
+			})
+		}
+		time.Sleep(20 * time.Second)
+		// One run that is under way, one of the flood's, and each has to be earned.
+		moment := time.Duration(4 * float64(takes) / s.pace)
+		for range 5 {
+			began := time.Now()
+			ok, err := s.Compare(ctx, "alice", "good", someHash, "right")
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Less(t, time.Since(began), moment)
+		}
+		stop()
+		flood.Wait()
+	})
+}
+
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 1}, time.Millisecond)
+		var all []chan error
+		for _, l := range []struct{ user, address, name string }{
+			{"x", "x", "first"}, // it has its turn before the others come
+			{"u", "a", "a u 1"}, {"u", "a", "a u 2"}, {"u", "a", "a u 3"}, {"v", "a", "a v 1"},
+			{"w", "b", "b w 1"}, {"w", "b", "b w 2"},
+			{"u", "c", "c u 1"},
+		} {
+			all = append(all, s.login(background, l.user, l.address, l.name))
+		}
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, []string{"first", "a u 1", "b w 1", "c u 1", "a v 1", "b w 2", "a u 2", "a u 3"}, s.mu.order)
+	})
+}
+
+func TestFullLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 1, Queue: 4}, time.Hour)
+		s.login(background, "x", "x", "the one that computes")
+		first := s.login(background, "u", "a", "1")
+		second := s.login(background, "u", "a", "2")
+		third := s.login(background, "u", "a", "3")
+		other := s.login(background, "v", "a", "4")
+		refused := func(done chan error) {
+			t.Helper()
+			select {
+			case err := <-done:
+				require.ErrorIs(t, err, ErrBusy)
+			default:
+				require.Fail(t, "it waits")
+			}
+		}
+		waits := func(all ...chan error) {
+			t.Helper()
+			for _, done := range all {
+				require.Empty(t, done)
+			}
+		}
+		// The busiest user of an address gives way to a less busy one of it.
+		refused(s.login(background, "u", "a", "5"))
+		newcomer := s.login(background, "w", "a", "6")
+		refused(third)
+		waits(first, second, other, newcomer)
+		// The busiest address gives way to others, until they are alike.
+		b1 := s.login(background, "u", "b", "7")
+		refused(second)
+		b2 := s.login(background, "u", "b", "8")
+		refused(newcomer)
+		waits(first, other, b1, b2)
+		c := s.login(background, "u", "c", "9")
+		refused(b2)
+		d := s.login(background, "u", "d", "10")
+		refused(other)
+		refused(s.login(background, "u", "e", "11"))
+		refused(s.login(background, "u", "c", "12"))
+		waits(first, b1, c, d)
+		require.Equal(t, 4, s.Keeper.mu.line.len())
+		s.Close()
+		for _, done := range []chan error{first, b1, c, d} {
+			require.ErrorIs(t, <-done, ErrClosed)
+		}
+		require.ErrorIs(t, <-s.login(background, "u", "a", "13"), ErrClosed)
+		_, err := s.Hash(background, "u", "a", "14")
+		require.ErrorIs(t, err, ErrClosed)
+		s.Close()
+	})
+}
+
+func TestImpatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 1}, 10*time.Second)
+		runs := s.login(background, "u", "a", "right")
+		ctx, cancel := context.WithTimeout(background, time.Second)
+		defer cancel()
+		gone := s.login(ctx, "u", "b", "1")
+		stays := s.login(background, "u", "c", "2")
+		require.ErrorIs(t, <-gone, context.DeadlineExceeded)
+		require.Equal(t, 1, s.Keeper.mu.line.len())
+		require.NoError(t, <-runs)
+		require.NoError(t, <-stays)
+		require.Equal(t, []string{"right", "2"}, s.mu.order)
+		require.ErrorIs(t, <-s.login(ctx, "u", "a", "late"), context.DeadlineExceeded)
+		require.Zero(t, s.Keeper.mu.running)
+		require.Zero(t, s.Keeper.mu.line.len())
+	})
+}
+
+// Whoever gives up just when the turn comes gives it back.
+func TestManyImpatient(t *testing.T) {
+	k := New(Options{Cost: MinCost, Parallel: 2, Share: 100, Queue: 8})
+	defer k.Close()
+	hash, err := k.Hash(background, "u", "a", "right")
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := range 50 {
+				ctx, cancel := context.WithTimeout(background, time.Duration(n*i)*50*time.Microsecond)
+				ok, err := k.Compare(ctx, fmt.Sprint("u", n%3), fmt.Sprint("a", i%4), hash, "right")
+				if !ok && !errors.Is(err, ErrBusy) && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a right password was refused: %v", err)
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	require.Zero(t, k.mu.running)
+	require.Zero(t, k.mu.line.len())
+	require.Empty(t, k.mu.line.addresses)
+	ok, err := k.Compare(background, "u", "a", hash, "right")
+	require.NoError(t, err)
+	require.True(t, ok)
+}
+
+func BenchmarkCompare(b *testing.B) {
+	k := New(Options{Share: 100})
+	defer k.Close()
+	hash, err := k.Hash(background, "u", "a", "right")
+	require.NoError(b, err)
+	for _, tc := range []struct {
+		name string
+		hash []byte
+	}{{"known", hash}, {"unknown", nil}} {
+		b.Run(tc.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := k.Compare(background, "u", "a", tc.hash, "wrong"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// What waiting in line costs beside the hashing.
+func BenchmarkTurn(b *testing.B) {
+	k := New(Options{Share: 100})
+	defer k.Close()
+	k.compare = func(_, _ []byte) error { return nil }
+	for b.Loop() {
+		if _, err := k.Compare(background, "u", "a", nil, "wrong"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

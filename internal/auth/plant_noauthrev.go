@@ -1,0 +1,5 @@
+//go:build plant_noauthrev
+
+package auth
+
+const plantNoAuthRevision = true

@@ -1,0 +1,182 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/auth"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/rpc"
+)
+
+// door is what a method asks of its caller before it looks at the request.
+type door int
+
+const (
+	// shut is the door of a method that nobody has thought of.
+	shut door = iota
+	// open asks nothing.
+	open
+	// anybody needs no token, but a token must be good.
+	anybody
+	// users must be known.
+	users
+	// roots must have the role root.
+	roots
+	// inner is for who is known too, but there is an inner door: what the request
+	// names, the keys most of all, is judged by the method, in the view that answers.
+	inner
+	// streamed judges each message of a stream, so that the stream itself opens.
+	streamed
+)
+
+// doors has the door of every method. What its inner door asks is in
+// machine.Rights; the methods without a rightful place there say it beside them.
+var doors = map[string]door{
+	"/etcdserverpb.KV/Range":       inner,
+	"/etcdserverpb.KV/RangeStream": inner,
+	"/etcdserverpb.KV/Put":         inner,
+	"/etcdserverpb.KV/DeleteRange": inner,
+	"/etcdserverpb.KV/Txn":         inner,
+	"/etcdserverpb.KV/Compact":     roots,
+
+	"/etcdserverpb.Watch/Watch": streamed, // to read what is watched
+
+	"/etcdserverpb.Lease/LeaseGrant":      users,
+	"/etcdserverpb.Lease/LeaseRevoke":     inner,    // to write the keys on it
+	"/etcdserverpb.Lease/LeaseKeepAlive":  streamed, // to write the keys on it
+	"/etcdserverpb.Lease/LeaseTimeToLive": inner,    // with the keys: to read them
+	"/etcdserverpb.Lease/LeaseLeases":     inner,    // to read the keys on all of them
+
+	"/v3lockpb.Lock/Lock":             inner, // of all these: what their reads and transactions need
+	"/v3lockpb.Lock/Unlock":           inner,
+	"/v3electionpb.Election/Campaign": inner,
+	"/v3electionpb.Election/Proclaim": inner,
+	"/v3electionpb.Election/Leader":   inner,
+	"/v3electionpb.Election/Observe":  inner,
+	"/v3electionpb.Election/Resign":   inner,
+
+	"/etcdserverpb.Cluster/MemberList":    users,
+	"/etcdserverpb.Cluster/MemberAdd":     streamed, // root, behind a look at the URLs
+	"/etcdserverpb.Cluster/MemberRemove":  roots,
+	"/etcdserverpb.Cluster/MemberUpdate":  roots,
+	"/etcdserverpb.Cluster/MemberPromote": roots,
+
+	"/etcdserverpb.Maintenance/Alarm":      inner, // root for all but to ask
+	"/etcdserverpb.Maintenance/Status":     users,
+	"/etcdserverpb.Maintenance/Defragment": roots,
+	"/etcdserverpb.Maintenance/Hash":       roots,
+	"/etcdserverpb.Maintenance/HashKV":     roots,
+	"/etcdserverpb.Maintenance/Snapshot":   roots,
+	"/etcdserverpb.Maintenance/MoveLeader": roots,
+	"/etcdserverpb.Maintenance/Downgrade":  roots,
+
+	"/etcdserverpb.Auth/AuthEnable":           roots,
+	"/etcdserverpb.Auth/AuthDisable":          roots,
+	"/etcdserverpb.Auth/AuthStatus":           anybody,
+	"/etcdserverpb.Auth/Authenticate":         open,
+	"/etcdserverpb.Auth/UserAdd":              roots,
+	"/etcdserverpb.Auth/UserGet":              inner, // root, or the user
+	"/etcdserverpb.Auth/UserList":             roots,
+	"/etcdserverpb.Auth/UserDelete":           roots,
+	"/etcdserverpb.Auth/UserChangePassword":   roots,
+	"/etcdserverpb.Auth/UserGrantRole":        roots,
+	"/etcdserverpb.Auth/UserRevokeRole":       roots,
+	"/etcdserverpb.Auth/RoleAdd":              roots,
+	"/etcdserverpb.Auth/RoleGet":              inner, // root, or who has it
+	"/etcdserverpb.Auth/RoleList":             roots,
+	"/etcdserverpb.Auth/RoleDelete":           roots,
+	"/etcdserverpb.Auth/RoleGrantPermission":  roots,
+	"/etcdserverpb.Auth/RoleRevokePermission": roots,
+
+	"/grpc.health.v1.Health/Check":                                   open,
+	"/grpc.health.v1.Health/List":                                    open,
+	"/grpc.health.v1.Health/Watch":                                   open,
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      open,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": open,
+}
+
+// pass says why a caller may not pass a door in a view; nil if it may. Errors:
+// errs.InvalidAuthToken, UserEmpty, UserNotFound, PermissionDenied.
+func (s *Service) pass(d door, v *machine.View, c credential) error {
+	if d == open || d == streamed || !v.Auth.Enabled {
+		return nil
+	}
+	by, err := s.rights(v, c)
+	if err != nil || d == anybody {
+		return err
+	}
+	switch d {
+	case users, inner:
+		return v.Auth.CheckUser(by.Subject)
+	case roots:
+		return by.Root()
+	}
+	return errs.PermissionDenied
+}
+
+// knows says whether this member can judge the caller's credential as far as it has
+// come; see errBehind.
+func (s *Service) knows(d door, v *auth.View, c credential) bool {
+	if d == open || d == streamed {
+		return true
+	}
+	_, err := s.identify(v, c, false)
+	return !errors.Is(err, errBehind)
+}
+
+// barredInline is an inline method behind its door.
+func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
+	enter := func(c *rpc.Call, who credential) {
+		if err := s.pass(d, s.c.Machine.View(), who); err != nil {
+			fail(c, err)
+			return
+		}
+		inline(c)
+	}
+	return func(c *rpc.Call) {
+		v := s.c.Machine.View()
+		if !v.Auth.Enabled {
+			inline(c)
+			return
+		}
+		who := s.credentialOf(c)
+		if s.knows(d, v.Auth, who) {
+			enter(c, who)
+			return
+		}
+		c.KeepPayload()
+		s.linearizable(c, func() {
+			s.workers.do(c, func() {
+				enter(c, who)
+				s.Kick()
+			})
+		}, nil)
+	}
+}
+
+// barredStream is a stream behind its door.
+func (s *Service) barredStream(d door, path string, stream rpc.StreamHandler) rpc.StreamHandler {
+	refuse := toStatus
+	if strings.HasPrefix(path, "/v3") {
+		refuse = unknownError
+	}
+	return func(ctx context.Context, st *rpc.Stream) error {
+		v := s.c.Machine.View()
+		if !v.Auth.Enabled {
+			return stream(ctx, st)
+		}
+		who := s.credentialOf(st)
+		if !s.knows(d, v.Auth, who) {
+			if err := s.waitBarrier(ctx); err != nil {
+				return refuse(err)
+			}
+		}
+		if err := s.pass(d, s.c.Machine.View(), who); err != nil {
+			return refuse(err)
+		}
+		return stream(ctx, st)
+	}
+}

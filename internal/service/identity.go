@@ -1,0 +1,163 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+
+	"etcd.alt/api/errs"
+	"etcd.alt/internal/auth"
+	"etcd.alt/internal/auth/token"
+	"etcd.alt/internal/machine"
+	"etcd.alt/internal/rpc"
+)
+
+// asked is a call, or a stream, as far as it says who has made it.
+type asked interface {
+	Metadata(key string) (string, bool)
+	Conn() *rpc.Conn
+}
+
+// credential is what a call shows of whoever has made it: a token, or else the name
+// in a client's certificate. The zero value shows nothing.
+type credential struct {
+	token string
+	name  string
+	// memory is the connection's; nil for none.
+	memory *memory
+}
+
+// credentialOf reads the credential of a call. The official client puts its token
+// into one header, everybody else into the other. What comes through the JSON gateway
+// has no certificate of its own.
+func (s *Service) credentialOf(a asked) credential {
+	c := credential{}
+	c.memory, _ = a.Conn().State().(*memory)
+	if t, ok := a.Metadata("token"); ok {
+		c.token = t
+	} else if t, ok := a.Metadata("authorization"); ok {
+		c.token = strings.TrimPrefix(t, "Bearer ")
+	}
+	if c.token != "" || !s.c.ClientCertAuth {
+		return c
+	}
+	state := a.Conn().TLS()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return c
+	}
+	if _, gateway := a.Metadata("grpcgateway-accept"); !gateway {
+		c.name = state.VerifiedChains[0][0].Subject.CommonName
+	}
+	return c
+}
+
+// memory is what a connection remembers of the last token that came in on it. It is
+// made by NewConnState.
+type memory struct{ last atomic.Pointer[remembered] }
+
+// remembered is a token that was good in a view.
+type remembered struct {
+	text    string
+	token   *token.Token
+	view    *auth.View
+	subject auth.Subject
+}
+
+// NewConnState is for rpc.Options.NewState.
+func NewConnState(*rpc.Conn) any { return &memory{} }
+
+// errBehind says that this member cannot judge a token yet: it may have been made in
+// a state that has not come so far. It is an invalid one to everybody else.
+var errBehind = errors.New("the token may be of a later state")
+
+// identify says in whose name a call is in a state of the users: nobody's, where it
+// shows nothing or nobody need be named. Errors: errs.InvalidAuthToken; errBehind,
+// unless caughtUp says that the state is as late as the call.
+func (s *Service) identify(v *auth.View, c credential, caughtUp bool) (auth.Subject, error) {
+	if !v.Enabled {
+		return auth.Subject{}, nil
+	}
+	if c.token == "" {
+		if c.name == "" {
+			return auth.Subject{}, nil
+		}
+		return auth.Subject{User: c.name, Revision: v.Revision}, nil
+	}
+	now := s.c.Now()
+	var t *token.Token
+	if c.memory != nil {
+		if last := c.memory.last.Load(); last != nil && last.text == c.token && last.token.Good(now) {
+			if last.view == v {
+				return last.subject, nil
+			}
+			t = last.token
+		}
+	}
+	if t == nil {
+		var err error
+		if t, err = s.c.Users.Tokens.Read(c.token); err != nil {
+			if errors.Is(err, token.ErrUnknown) && !caughtUp {
+				return auth.Subject{}, errBehind
+			}
+			return auth.Subject{}, errs.InvalidAuthToken
+		}
+		if !t.Good(now) {
+			return auth.Subject{}, errs.InvalidAuthToken
+		}
+	}
+	if t.Revision > v.Revision && !caughtUp {
+		return auth.Subject{}, errBehind
+	}
+	u, ok := v.User(t.User)
+	if !ok || !t.Vouches(token.Account{Name: u.Name, Hash: u.Hash, Changed: u.Changed}) {
+		return auth.Subject{}, errs.InvalidAuthToken
+	}
+	subject := auth.Subject{User: u.Name, Revision: v.Revision}
+	if c.memory != nil {
+		c.memory.last.Store(&remembered{c.token, t, v, subject})
+	}
+	return subject, nil
+}
+
+// rights are what the caller of c may do in a view, which is as late as the call: its
+// door, or rightsNow, has seen to that. Errors: errs.InvalidAuthToken.
+func (s *Service) rights(v *machine.View, c credential) (machine.Rights, error) {
+	by := machine.Rights{Auth: v.Auth, Leases: v.Leases}
+	var err error
+	by.Subject, err = s.identify(v.Auth, c, true)
+	return by, err
+}
+
+// rightsOf are what the caller of a call may do in the published view; all, where
+// nobody need be named.
+func (s *Service) rightsOf(a asked) (machine.Rights, error) {
+	v := s.c.Machine.View()
+	if !v.Auth.Enabled {
+		return machine.Rights{Auth: v.Auth, Leases: v.Leases}, nil
+	}
+	return s.rights(v, s.credentialOf(a))
+}
+
+// rightsNow is rights in the published view, for callers that may wait: where the
+// token may be of a later state, it does.
+func (s *Service) rightsNow(ctx context.Context, c credential) (machine.Rights, error) {
+	v := s.c.Machine.View()
+	if _, err := s.identify(v.Auth, c, false); errors.Is(err, errBehind) {
+		if err := s.waitBarrier(ctx); err != nil {
+			return machine.Rights{}, err
+		}
+		v = s.c.Machine.View()
+	}
+	return s.rights(v, c)
+}
+
+// address is where a call comes from, without the port.
+func address(a asked) string {
+	remote := a.Conn().RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
+}
