@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -166,10 +168,38 @@ func (t *tool) readPassword(prompt string) (string, error) {
 
 func (t *tool) readSecret() (string, error) {
 	if f, ok := t.input.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		line, err := term.ReadPassword(int(f.Fd()))
-		return string(line), err
+		return readUnseen(int(f.Fd()))
 	}
 	return t.readLine(maxPassword)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// readUnseen reads a line from a terminal. A signal ends that at once, and leaves the
+// terminal as it was; the read is abandoned then, and the process about to end.
+func readUnseen(terminal int) (string, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return "", err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupted)
+	type answer struct {
+		line []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(terminal)
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return string(a.line), a.err
+	case <-interrupted:
+		return "", errors.Join(errInterrupted, term.Restore(terminal, before))
+	}
 }
 
 // run runs do with a client, within the limit of a short command.
