@@ -51,6 +51,12 @@ func (b *suite) limits() []limit {
 		against("put, three members: leader's CPU", clusterPut, peer, sample.perRequest, 0.35),
 		against("put, three members: time per put", clusterPut, peer, sample.perReply, 0.40),
 		against("put, three members, one client: mean", clusterOnePut, peer, sample.mean, 0.60),
+		{"a JWT with a serializable get: more CPU", func(r results) (spread, error) { return extra(r, authGet) }, 0.5, "us"},
+		{"a JWT with a serializable get: time per get, with / without", func(r results) (spread, error) {
+			return ratio(r.find(authGet, signedName), r.find(authGet, ourName), sample.perReply)
+		}, 1.05, "x"},
+		figure("authorised reads beside refused logins: p99", authFloodReads, 1.25, "x"),
+		figure("a right password beside them", authFloodLogin, 5, "s"),
 		{"event told to one of 1,000 watchers: CPU", func(r results) (spread, error) {
 			return micros(r.find(watchEvents, ourName), sample.perRequest)
 		}, 1.5, "us"},

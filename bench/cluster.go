@@ -143,13 +143,13 @@ func (b *suite) clusters(ctx context.Context) (results, error) {
 		servers []*server
 	}{
 		{load{id: clusterPut, name: "put at the leader of three", client: loaded,
-			run: h2load{pathPut, body["cluster-put"], conns, streams, putReply}.run}, leaders},
+			run: h2load{pathPut, body["cluster-put"], conns, streams, putReply, nil}.run}, leaders},
 		{load{id: clusterOnePut, name: "put at the leader of three, one client", client: "h2load 1x1", fixed: b.scaled(4_000),
-			run: h2load{pathPut, body["cluster-put"], 1, 1, putReply}.run}, leaders},
+			run: h2load{pathPut, body["cluster-put"], 1, 1, putReply, nil}.run}, leaders},
 		{load{id: clusterLeader, name: "linearizable get at the leader of three", client: loaded,
-			run: h2load{pathRange, body["cluster-get"], conns, streams, getReply}.run}, leaders},
+			run: h2load{pathRange, body["cluster-get"], conns, streams, getReply, nil}.run}, leaders},
 		{load{id: clusterFollower, name: "linearizable get at a follower of three", client: loaded,
-			run: h2load{pathRange, body["cluster-get"], conns, streams, getReply}.run}, followers},
+			run: h2load{pathRange, body["cluster-get"], conns, streams, getReply, nil}.run}, followers},
 	} {
 		r := b.row(ctx, l.load, l.servers)
 		for i, s := range leaders {

@@ -21,6 +21,8 @@ type h2load struct {
 	conns   int
 	streams int // open at a time on each connection
 	reply   int // least bytes of a reply; less is an error dressed up as 200
+
+	headers map[string][]string // more of them, for the servers of some names
 }
 
 // frame is a message as it lies in the body of a gRPC request.
@@ -35,10 +37,13 @@ func frame(m proto.Message) ([]byte, error) {
 // run is a runner.
 func (h h2load) run(ctx context.Context, s *server, _, n int) (sample, error) {
 	n = max(n, h.conns)
-	cmd := exec.CommandContext(ctx, "h2load", "-t1",
+	args := []string{"-t1",
 		"-n", strconv.Itoa(n), "-c", strconv.Itoa(h.conns), "-m", strconv.Itoa(h.streams), "-d", h.body,
-		"-H", "content-type: application/grpc", "-H", "te: trailers",
-		"http://"+s.addr+h.method)
+		"-H", "content-type: application/grpc", "-H", "te: trailers"}
+	for _, header := range h.headers[s.Name] {
+		args = append(args, "-H", header)
+	}
+	cmd := exec.CommandContext(ctx, "h2load", append(args, "http://"+s.addr+h.method)...)
 	cmd.SysProcAttr = childAttr()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -60,7 +60,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.report, "json", "bench/out/bench.json", "where everything measured is written to")
 	f.BoolVar(&o.quick, "quick", false, "small samples: shows that it works, and nothing to quote")
 	f.BoolVar(&o.budget, "budget", false, "hold the results against the budget, and exit 1 when a line is missed")
-	f.StringVar(&o.part, "part", "", "measure one part only: one-key, watch, lease, cluster, wiped or many-keys")
+	f.StringVar(&o.part, "part", "", "measure one part only: one-key, auth, watch, lease, cluster, wiped or many-keys")
 	f.IntVar(&o.samples, "samples", 0, "samples of each row (3; 1 with -quick)")
 	f.IntVar(&o.keys, "keys", 0, "keys of the rows over many keys (100000; 5000 with -quick)")
 	f.DurationVar(&o.patience, "patience", 5*time.Minute, "how long to wait, over the whole run, for other processes to leave the machine alone")
@@ -107,7 +107,7 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context) (results, error)
-	}{{"one-key", b.oneKey}, {"watch", b.watches}, {"lease", b.leases}, {"cluster", b.clusters}, {"wiped", b.wiped}, {"many-keys", b.manyKeys}} {
+	}{{"one-key", b.oneKey}, {"auth", b.users}, {"watch", b.watches}, {"lease", b.leases}, {"cluster", b.clusters}, {"wiped", b.wiped}, {"many-keys", b.manyKeys}} {
 		if o.part != "" && o.part != part.name {
 			continue
 		}

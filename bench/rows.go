@@ -147,15 +147,15 @@ func (b *suite) oneKey(ctx context.Context) (results, error) {
 		servers []*server
 	}{
 		{load{id: getSerializable, name: "serializable get, one key", client: loaded,
-			run: h2load{pathRange, body["serializable"], conns, streams, getReply}.run}, servers},
+			run: h2load{pathRange, body["serializable"], conns, streams, getReply, nil}.run}, servers},
 		{load{id: getLinearizable, name: "linearizable get, one key", client: loaded,
-			run: h2load{pathRange, body["linearizable"], conns, streams, getReply}.run}, three},
+			run: h2load{pathRange, body["linearizable"], conns, streams, getReply, nil}.run}, three},
 		{load{id: putSynced, name: "put, one key", client: loaded,
-			run: h2load{pathPut, body["put"], conns, streams, putReply}.run}, three},
+			run: h2load{pathPut, body["put"], conns, streams, putReply, nil}.run}, three},
 		{load{id: oneGet, name: "linearizable get, one client", client: "h2load 1x1", fixed: gets,
-			run: h2load{pathRange, body["linearizable"], 1, 1, getReply}.run}, three},
+			run: h2load{pathRange, body["linearizable"], 1, 1, getReply, nil}.run}, three},
 		{load{id: onePut, name: "put, one client", client: "h2load 1x1", fixed: puts,
-			run: h2load{pathPut, body["put"], 1, 1, putReply}.run}, three},
+			run: h2load{pathPut, body["put"], 1, 1, putReply, nil}.run}, three},
 		{load{id: oneGetGo, name: "linearizable get, one client", client: "Go 1x1", fixed: gets, run: viaGo(1, 1, getName)}, three},
 		{load{id: onePutGo, name: "put, one client", client: "Go 1x1", fixed: puts, run: viaGo(1, 1, putName)}, three},
 	} {

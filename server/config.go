@@ -18,6 +18,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"etcd.alt/internal/auth/password"
 	"etcd.alt/internal/auth/token"
 	"etcd.alt/internal/cert"
 	"etcd.alt/internal/compactor"
@@ -77,10 +78,6 @@ type Config struct {
 	TLSProtocol         cert.Protocol
 	SelfSignedYears     uint // how long a pair that is made is valid
 
-	AuthToken    token.Config
-	AuthTokenTTL int
-	BcryptCost   int
-
 	PeerCertFile       string // the pair that is shown to other members
 	PeerKeyFile        string
 	PeerClientCertFile string // the pair to dial with, where that is another
@@ -94,6 +91,11 @@ type Config struct {
 
 	CORS          []string // origins whose pages may ask, or "*"
 	HostWhitelist []string // names by which the member is asked without TLS, or "*"
+
+	AuthToken    token.Config  // what stands for a login
+	AuthTokenTTL time.Duration // life of a simple token after its last use
+	BcryptCost   uint
+	olderToken   token.Older // AuthToken, where it was given by the flags of old
 
 	Metrics string // "basic", or "extensive": with the durations of calls
 
@@ -192,6 +194,14 @@ func settings(c *Config) []setting {
 		{section: "Security", name: "tls-max-version", help: "newest version of TLS spoken; empty for the newest there is", value: &c.TLSProtocol.MaxVersion},
 		{section: "Security", name: "cipher-suites", help: "cipher suites of TLS 1.2, by name; empty for a good choice", value: (*list)(&c.TLSProtocol.CipherSuites)},
 
+		{section: "Auth", name: "auth-token", help: "what stands for a login: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=... (see docs/auth.md)", value: &c.AuthToken},
+		{section: "Auth", name: "auth-token-ttl", help: "seconds that a simple token lives after its last use", value: (*seconds)(&c.AuthTokenTTL)},
+		{section: "Auth", name: "bcrypt-cost", help: "cost of hashing a password, 4 to 31; each step doubles it", value: (*number)(&c.BcryptCost)},
+		{section: "Auth", name: "auth-token-type", help: "simple or jwt; with the three flags below an older spelling of --auth-token", value: (*text)(&c.olderToken.Type)},
+		{section: "Auth", name: "auth-jwt-sign-method", help: "its sign-method", value: (*text)(&c.olderToken.SignMethod)},
+		{section: "Auth", name: "auth-jwt-pub-key", help: "its pub-key", value: (*text)(&c.olderToken.PublicKey)},
+		{section: "Auth", name: "auth-jwt-priv-key", help: "its priv-key", value: (*text)(&c.olderToken.PrivateKey)},
+
 		{section: "Unsafe", name: "force-new-cluster", help: "go on as the only member, with what this one has: for when a majority is lost for good", value: (*boolean)(&c.ForceNewCluster)},
 		{section: "Unsafe", name: "unsafe-no-fsync", help: "do not wait for the disk: a power cut may lose acknowledged writes", value: (*boolean)(&c.UnsafeNoFsync)},
 	}
@@ -207,7 +217,6 @@ var refused = strings.Fields(`
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
 	v2-deprecation
-	auth-token bcrypt-cost auth-token-ttl auth-token-type auth-jwt-pub-key auth-jwt-priv-key auth-jwt-sign-method
 	enable-pprof logger enable-log-rotation log-rotation-config-json
 	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
@@ -242,6 +251,8 @@ func Default() *Config {
 		LogFormat:                "json",
 		LogOutputs:               []string{"default"},
 		EnableGRPCGateway:        true,
+		AuthTokenTTL:             300 * time.Second,
+		BcryptCost:               password.DefaultCost,
 		Metrics:                  "basic",
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		SelfSignedYears:          1,
@@ -322,6 +333,10 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 64<<20)
 	case c.WatchProgressInterval != 0 && c.WatchProgressInterval < 100*time.Millisecond:
 		return fmt.Errorf("--watch-progress-notify-interval (%v) must be at least 100ms, or 0", c.WatchProgressInterval)
+	case c.BcryptCost < password.MinCost || c.BcryptCost > password.MaxCost:
+		return fmt.Errorf("--bcrypt-cost (%d) must be between %d and %d", c.BcryptCost, password.MinCost, password.MaxCost)
+	case c.AuthTokenTTL <= 0:
+		return errors.New("--auth-token-ttl must be above 0 seconds")
 	case c.Metrics != "basic" && c.Metrics != "extensive":
 		return fmt.Errorf("--metrics is %q; it must be basic or extensive", c.Metrics)
 	case c.LogFormat != "json" && c.LogFormat != "console":
@@ -348,6 +363,21 @@ func (c *Config) Validate() error {
 	}
 	_, _, err := c.initialMembers()
 	return err
+}
+
+// settleToken makes one of the two spellings of --auth-token.
+func (c *Config) settleToken() (err error) {
+	for _, older := range []string{"auth-token-type", "auth-jwt-sign-method", "auth-jwt-pub-key", "auth-jwt-priv-key"} {
+		switch {
+		case !c.set[older]:
+		case c.set["auth-token"]:
+			return fmt.Errorf("--%s and --auth-token are two spellings of one setting: only one may be given", older)
+		default:
+			c.AuthToken, err = c.olderToken.Config()
+			return err
+		}
+	}
+	return nil
 }
 
 // initialMembers are the members of --initial-cluster, or this one alone where it
@@ -496,6 +526,17 @@ func (v *millis) Set(s string) error {
 }
 func (v *millis) String() string {
 	return strconv.FormatInt(time.Duration(*v).Milliseconds(), 10)
+}
+
+type seconds time.Duration
+
+func (v *seconds) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 32)
+	*v = seconds(time.Duration(n) * time.Second)
+	return err
+}
+func (v *seconds) String() string {
+	return strconv.FormatInt(int64(time.Duration(*v)/time.Second), 10)
 }
 
 type duration time.Duration

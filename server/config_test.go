@@ -56,7 +56,17 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--listen-client-urls=unix://@abstract"}, want: "a socket must be a file"},
 		{args: []string{"--enable-pprof"}, want: "--enable-pprof is not supported by this version"},
 		{args: []string{"--discovery-srv=example.com"}, want: "--discovery-srv is not supported by this version"},
-		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: "ETCD_AUTH_TOKEN: --auth-token is not supported by this version"},
+		{env: []string{"ETCD_CORS=*"}, want: "ETCD_CORS: --cors is not supported by this version"},
+		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: `invalid value "jwt" for ETCD_AUTH_TOKEN: jwt needs a key: pub-key, priv-key or jwks`},
+		{args: []string{"--auth-token=opaque"}, want: `flag -auth-token: "opaque" is not a kind of token: it must be simple or jwt`},
+		{args: []string{"--auth-token=simple", "--auth-jwt-pub-key=a.pub"}, want: "--auth-jwt-pub-key and --auth-token are two spellings of one setting"},
+		{args: []string{"--auth-token-type=jwt"}, env: []string{"ETCD_AUTH_TOKEN=simple"}, want: "--auth-token-type and --auth-token are two spellings"},
+		{args: []string{"--auth-token-type=jwt", "--auth-jwt-pub-key=a.pub"}, want: "--auth-jwt-sign-method is needed"},
+		{args: []string{"--auth-jwt-pub-key=a.pub"}, want: "need --auth-token-type jwt"},
+		{args: []string{"--bcrypt-cost=3"}, want: "--bcrypt-cost (3) must be between 4 and 31"},
+		{args: []string{"--bcrypt-cost=32"}, want: "--bcrypt-cost (32) must be between 4 and 31"},
+		{args: []string{"--auth-token-ttl=0"}, want: "--auth-token-ttl must be above 0 seconds"},
+		{args: []string{"--auth-token-ttl=5m"}, want: `invalid value "5m" for flag -auth-token-ttl`},
 		{args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: "conflicting environment variable is shadowed"},
 		{env: []string{"ETCD_HEARTBEAT_INTERVAL=fast"}, want: `invalid value "fast" for ETCD_HEARTBEAT_INTERVAL`},
 		{args: []string{"--heartbeat-interval=0"}, want: "--heartbeat-interval must be above 0 ms"},
@@ -92,6 +102,42 @@ func TestRefusals(t *testing.T) {
 		}
 		require.ErrorContains(t, err, tc.want, "%v %v", tc.args, tc.env)
 	}
+}
+
+// The two spellings of one setting, from all places.
+func TestAuthFlags(t *testing.T) {
+	c, _, err := Parse(nil, nil, nil)
+	require.NoError(t, err)
+	require.False(t, c.AuthToken.JWT)
+	require.Equal(t, uint(10), c.BcryptCost)
+	require.Equal(t, 5*time.Minute, c.AuthTokenTTL)
+
+	path := filepath.Join(t.TempDir(), "etcd.yml")
+	require.NoError(t, os.WriteFile(path, []byte("auth-token: jwt,pub-key=a.pub,priv-key=a,sign-method=RS512\nbcrypt-cost: 12\nauth-token-ttl: 60\n"), 0o600))
+	older := filepath.Join(t.TempDir(), "etcd.yml")
+	require.NoError(t, os.WriteFile(older, []byte("auth-token-type: jwt\nauth-jwt-pub-key: a.pub\nauth-jwt-priv-key: a\nauth-jwt-sign-method: RS512\n"), 0o600))
+	for _, tc := range []struct{ args, env []string }{
+		{args: []string{"--auth-token", "jwt,pub-key=a.pub,priv-key=a,sign-method=RS512"}},
+		{env: []string{"ETCD_AUTH_TOKEN=jwt,pub-key=a.pub,priv-key=a,sign-method=RS512"}},
+		{args: []string{"--config-file", path}},
+		{args: []string{"--auth-token-type=jwt", "--auth-jwt-pub-key=a.pub", "--auth-jwt-priv-key=a", "--auth-jwt-sign-method=RS512"}},
+		{args: []string{"--auth-token-type=jwt", "--auth-jwt-pub-key=a.pub"}, env: []string{"ETCD_AUTH_JWT_PRIV_KEY=a", "ETCD_AUTH_JWT_SIGN_METHOD=RS512"}},
+		{args: []string{"--config-file", older}},
+	} {
+		c, warnings, err := Parse(tc.args, tc.env, nil)
+		require.NoError(t, err, "%v", tc)
+		require.NoError(t, c.Validate())
+		require.Empty(t, warnings)
+		require.True(t, c.AuthToken.JWT)
+		require.Equal(t, []string{"a.pub"}, c.AuthToken.PublicKeys)
+		require.Equal(t, "a", c.AuthToken.PrivateKey)
+		require.Equal(t, "RS512", c.AuthToken.SignMethod)
+		require.Equal(t, 5*time.Minute, c.AuthToken.TTL)
+	}
+	c, _, err = Parse([]string{"--config-file", path}, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, uint(12), c.BcryptCost)
+	require.Equal(t, time.Minute, c.AuthTokenTTL)
 }
 
 func TestConfigFile(t *testing.T) {

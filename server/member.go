@@ -127,13 +127,13 @@ func (m *Member) start(ctx context.Context) error {
 	d := m.state.Data
 	var err error
 	m.users.Tokens, err = token.New(token.Options{
-		Config: c.AuthToken, TTL: time.Duration(c.AuthTokenTTL) * time.Second, ClusterID: d.Identity.ClusterID,
+		Config: c.AuthToken, TTL: c.AuthTokenTTL, ClusterID: d.Identity.ClusterID,
 		Now: c.now, Logger: m.logger.Named("token"),
 	})
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
-	m.passwords = password.New(password.Options{Cost: c.BcryptCost})
+	m.passwords = password.New(password.Options{Cost: int(c.BcryptCost)})
 	m.look()
 	node, err := raft.New(raft.Config{
 		ID:             d.Identity.MemberID,

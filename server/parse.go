@@ -73,11 +73,11 @@ func Parse(args, environ []string, out io.Writer) (c *Config, warnings []string,
 	}
 	if *file != "" {
 		c = Default()
-		warnings, err := c.readFile(*file)
-		return c, warnings, err
+		warnings, err = c.readFile(*file)
+	} else {
+		warnings, err = c.readEnvironment(table, env)
 	}
-	warnings, err = c.readEnvironment(table, env)
-	return c, warnings, err
+	return c, warnings, cmp.Or(err, c.settleToken())
 }
 
 func (c *Config) readEnvironment(table []setting, env map[string]string) (warnings []string, err error) {

@@ -33,6 +33,7 @@ var plan = map[string][]string{
 	"internal/lease":         {"internal/store"},
 	"internal/auth":          {"internal/store"},
 	"internal/auth/password": {},
+	"internal/auth/token":    {},
 	"internal/mvcc":          {"internal/store"},
 	"internal/watch":         {"internal/mvcc", "internal/store"},
 	"internal/member":        {"internal/store"},
@@ -63,9 +64,6 @@ var plan = map[string][]string{
 	"internal/compactor":     {},
 	"internal/histogram":     {},
 	"test/ctl":               {},
-
-	"internal/auth/token":    {},
-	"internal/auth/password": {},
 }
 
 // timeless rooms run under a simulator, which owns the clock.

@@ -26,9 +26,9 @@ const (
 	// MaxLength is the most bytes of a password that count in a bcrypt hash.
 	MaxLength = 72
 	// MinCost and MaxCost bound Options.Cost; each step doubles the time.
-	MinCost, MaxCost = bcrypt.MinCost, bcrypt.MaxCost
+	MinCost, MaxCost = 4, 31
 	// DefaultCost is upstream's too.
-	DefaultCost = bcrypt.DefaultCost
+	DefaultCost = 10
 )
 
 // burst is how much CPU time can be saved up.
