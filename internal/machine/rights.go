@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
@@ -21,6 +22,9 @@ type Rights struct {
 	Auth    *auth.View
 	Leases  Leases
 	Subject auth.Subject
+	// Known are the subject's rights in Auth, which the subject was authorised in; nil
+	// where they are to be looked up.
+	Known *auth.Rights
 }
 
 // forbidden says why a request may not be applied: nil if it may. What is not named
@@ -30,7 +34,7 @@ func (m *Machine) forbidden(r *etcdserverpb.InternalRaftRequest) error {
 	if !users.Enabled {
 		return nil
 	}
-	by := &Rights{users, m.leases, auth.Subject{User: r.Header.GetUsername(), Revision: r.Header.GetAuthRevision()}}
+	by := &Rights{Auth: users, Leases: m.leases, Subject: auth.Subject{User: r.Header.GetUsername(), Revision: r.Header.GetAuthRevision()}}
 	switch {
 	case r.Put != nil:
 		return by.Put(r.Put)
@@ -59,6 +63,12 @@ func (by *Rights) Root() error { return by.Auth.CheckRoot(by.Subject) }
 
 // Keys is a right to a range of keys; see auth.View.Check.
 func (by *Rights) Keys(right auth.Right, key, end []byte) error {
+	if by.Known != nil {
+		if by.Known.May(right, key, end) {
+			return nil
+		}
+		return errs.PermissionDenied
+	}
 	return by.Auth.Check(by.Subject, right, key, end)
 }
 

@@ -30,7 +30,8 @@ type Call struct {
 	asm     assembler
 	payload []byte
 	kept    bool
-	whole   bool  // kept with its payload
+	whole   bool // kept with its payload
+	mark    any
 	body    int64 // bytes of DATA so far, for content-length
 
 	// Everything below is guarded by conn.mu.
@@ -82,6 +83,13 @@ func (call *Call) KeepPayload() *Call {
 	call.payload, call.whole = slices.Clone(call.payload), true
 	return call.Keep()
 }
+
+// SetMark leaves something with the call for whoever has it later. It must be called
+// before the call is given away.
+func (call *Call) SetMark(mark any) { call.mark = mark }
+
+// Mark is what SetMark has left; nil without.
+func (call *Call) Mark() any { return call.mark }
 
 // Turn is when the call's inline handler was about to run, since the server was
 // made. It is taken anyway and costs nothing.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/internal/auth"
@@ -27,13 +28,22 @@ type credential struct {
 	name  string
 	// memory is the connection's; nil for none.
 	memory *memory
+	// known is what was found at the door; nil for nothing.
+	known *remembered
+	now   time.Time
 }
 
 // credentialOf reads the credential of a call. The official client puts its token
 // into one header, everybody else into the other. What comes through the JSON gateway
 // has no certificate of its own.
 func (s *Service) credentialOf(a asked) credential {
-	c := credential{}
+	call, unary := a.(*rpc.Call)
+	if unary {
+		if known, ok := call.Mark().(*remembered); ok {
+			return credential{known: known, token: known.text}
+		}
+	}
+	c := credential{now: s.clock.read(s.c.Now, call)}
 	c.memory, _ = a.Conn().State().(*memory)
 	if t, ok := a.Metadata("token"); ok {
 		c.token = t
@@ -57,12 +67,13 @@ func (s *Service) credentialOf(a asked) credential {
 // made by NewConnState.
 type memory struct{ last atomic.Pointer[remembered] }
 
-// remembered is a token that was good in a view.
+// remembered is a token that was good in a view, and what its user may do there.
 type remembered struct {
 	text    string
 	token   *token.Token
 	view    *auth.View
 	subject auth.Subject
+	rights  *auth.Rights
 }
 
 // NewConnState is for rpc.Options.NewState.
@@ -76,21 +87,33 @@ var errBehind = errors.New("the token may be of a later state")
 // shows nothing or nobody need be named. Errors: errs.InvalidAuthToken; errBehind,
 // unless caughtUp says that the state is as late as the call.
 func (s *Service) identify(v *auth.View, c credential, caughtUp bool) (auth.Subject, error) {
-	if !v.Enabled {
+	if !v.Enabled || c.token == "" && c.name == "" {
 		return auth.Subject{}, nil
 	}
 	if c.token == "" {
-		if c.name == "" {
-			return auth.Subject{}, nil
-		}
 		return auth.Subject{User: c.name, Revision: v.Revision}, nil
 	}
-	now := s.c.Now()
+	known, err := s.judge(v, c, caughtUp)
+	if err != nil {
+		return auth.Subject{}, err
+	}
+	return known.subject, nil
+}
+
+// judge is identify for a credential that is a token.
+func (s *Service) judge(v *auth.View, c credential, caughtUp bool) (*remembered, error) {
+	if c.known != nil && c.known.view == v {
+		return c.known, nil // it was good when the call came
+	}
+	now := c.now
+	if now.IsZero() {
+		now = s.clock.read(s.c.Now, nil)
+	}
 	var t *token.Token
 	if c.memory != nil {
 		if last := c.memory.last.Load(); last != nil && last.text == c.token && last.token.Good(now) {
 			if last.view == v {
-				return last.subject, nil
+				return last, nil
 			}
 			t = last.token
 		}
@@ -99,26 +122,26 @@ func (s *Service) identify(v *auth.View, c credential, caughtUp bool) (auth.Subj
 		var err error
 		if t, err = s.c.Users.Tokens.Read(c.token); err != nil {
 			if errors.Is(err, token.ErrUnknown) && !caughtUp {
-				return auth.Subject{}, errBehind
+				return nil, errBehind
 			}
-			return auth.Subject{}, errs.InvalidAuthToken
+			return nil, errs.InvalidAuthToken
 		}
 		if !t.Good(now) {
-			return auth.Subject{}, errs.InvalidAuthToken
+			return nil, errs.InvalidAuthToken
 		}
 	}
 	if t.Revision > v.Revision && !caughtUp {
-		return auth.Subject{}, errBehind
+		return nil, errBehind
 	}
 	u, ok := v.User(t.User)
 	if !ok || !t.Vouches(token.Account{Name: u.Name, Hash: u.Hash, Changed: u.Changed}) {
-		return auth.Subject{}, errs.InvalidAuthToken
+		return nil, errs.InvalidAuthToken
 	}
-	subject := auth.Subject{User: u.Name, Revision: v.Revision}
+	known := &remembered{c.token, t, v, auth.Subject{User: u.Name, Revision: v.Revision}, v.Rights(u.Name)}
 	if c.memory != nil {
-		c.memory.last.Store(&remembered{c.token, t, v, subject})
+		c.memory.last.Store(known)
 	}
-	return subject, nil
+	return known, nil
 }
 
 // rights are what the caller of c may do in a view, which is as late as the call: its
@@ -126,6 +149,13 @@ func (s *Service) identify(v *auth.View, c credential, caughtUp bool) (auth.Subj
 func (s *Service) rights(v *machine.View, c credential) (machine.Rights, error) {
 	by := machine.Rights{Auth: v.Auth, Leases: v.Leases}
 	var err error
+	if c.token != "" && v.Auth.Enabled {
+		known, err := s.judge(v.Auth, c, true)
+		if err == nil {
+			by.Subject, by.Known = known.subject, known.rights
+		}
+		return by, err
+	}
 	by.Subject, err = s.identify(v.Auth, c, true)
 	return by, err
 }

@@ -95,6 +95,7 @@ type Service struct {
 	promotions promotions
 	watches    *watches
 	keepAlives keepAlives
+	clock      clock // that tokens go by
 
 	waits sync.WaitGroup // goroutines that wait for a sweep, and the one that ends leases
 	stop  chan struct{}
@@ -107,9 +108,6 @@ type Service struct {
 func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	s := &Service{c: c, counts: newCounts(), stop: make(chan struct{}), drain: make(chan struct{})}
 	s.nextID.Store(c.FirstID)

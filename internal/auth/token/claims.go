@@ -105,7 +105,9 @@ func readClaims(b []byte) (c claims, ok bool) {
 	// "aud" is a string or a list of them.
 	var one string
 	if o.take("aud", &one) {
-		c.audience = []string{one}
+		if one != "" {
+			c.audience = []string{one}
+		}
 	} else if !o.take("aud", &c.audience) {
 		return c, false
 	}

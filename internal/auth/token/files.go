@@ -1,7 +1,7 @@
 package token
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,9 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"crypto/ed25519"
-	"crypto/rsa"
 )
 
 // load reads the files that c names. An error names option and file.
@@ -119,7 +116,7 @@ func parsePublic(block *pem.Block) (any, error) {
 }
 
 // loadPrivate reads the private key and derives the public one.
-func (c *Config) loadPrivate() (k key, private any, err error) {
+func (c *Config) loadPrivate() (k key, private crypto.Signer, err error) {
 	fail := c.failure("priv-key", c.PrivateKey)
 	data, err := readFile(c.PrivateKey)
 	if err != nil {
@@ -128,7 +125,7 @@ func (c *Config) loadPrivate() (k key, private any, err error) {
 	if private, err = parsePrivate(data); err != nil {
 		return k, nil, fail(err)
 	}
-	if k, err = publicKey(publicOf(private), "", c.SignMethod); err != nil {
+	if k, err = publicKey(private.Public(), "", c.SignMethod); err != nil {
 		return k, nil, fail(err)
 	}
 	if err := k.signs(private); err != nil {
@@ -137,8 +134,10 @@ func (c *Config) loadPrivate() (k key, private any, err error) {
 	return k, private, nil
 }
 
-func parsePrivate(data []byte) (private any, err error) {
+func parsePrivate(data []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		var private any
+		var err error
 		switch {
 		case block.Type == "EC PARAMETERS":
 			continue // openssl writes them before the key
@@ -157,11 +156,11 @@ func parsePrivate(data []byte) (private any, err error) {
 			// The library's words may tell of the key.
 			return nil, fmt.Errorf("the %s in it cannot be parsed", block.Type)
 		}
-		switch private.(type) {
-		case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-			return private, nil
+		signer, ok := private.(crypto.Signer)
+		if !ok {
+			return nil, errors.New("it is a key of a kind that signs no tokens")
 		}
-		return nil, errors.New("it is a key of a kind that signs no tokens")
+		return signer, nil
 	}
 	return nil, errors.New("there is no PEM block in it")
 }

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -183,12 +182,4 @@ func defaultAlg(public any, configured string) string {
 		return "ES256"
 	}
 	return "EdDSA"
-}
-
-// publicOf returns the public half of a private key; nil for what has none.
-func publicOf(private any) crypto.PublicKey {
-	if s, ok := private.(crypto.Signer); ok {
-		return s.Public()
-	}
-	return nil
 }

@@ -2,16 +2,20 @@ package token
 
 import (
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +56,9 @@ func TestEveryMethodSignsAndReads(t *testing.T) {
 			require.Equal(t, "alice", read.User)
 			require.Equal(t, uint64(7), read.Revision)
 			require.True(t, read.Vouches(alice.account()))
+			p.Applied([]Login{alice})
+			p.Disabled()
+			require.True(t, read.Good(c.now()), "nothing is kept, and nothing forgotten")
 
 			// Whoever restarts reads it again, from the same files.
 			config, err := Parse(spec)
@@ -294,6 +301,27 @@ func TestTokensThatDoNotExpire(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalid)
 }
 
+func TestTimesInSeconds(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "-1": 0, "-1e300": 0, "1": 1e9, "1.5": 15e8, "1800000000": 18e17, "1.8e9": 18e17,
+		"9223372036": 9223372036e9, "9223372037": math.MaxInt64, "1e300": math.MaxInt64,
+	} {
+		c, ok := readClaims([]byte(`{"exp":` + text + `,"nbf":` + text + `}`))
+		require.True(t, ok)
+		require.True(t, c.expires)
+		require.Equal(t, want, c.ends, text)
+		require.Equal(t, want, c.begins, text)
+	}
+	c, ok := readClaims([]byte(`{"exp":null,"aud":null}`))
+	require.True(t, ok)
+	require.False(t, c.expires)
+	require.Empty(t, c.audience)
+	for _, bad := range []string{``, `[]`, `{`, `{"aud":1}`, `{"aud":["a",1]}`, `{"aud":{}}`, `{"exp":true}`} {
+		_, ok := readClaims([]byte(bad))
+		require.False(t, ok, bad)
+	}
+}
+
 func TestForgeriesAreVerifiedOnce(t *testing.T) {
 	k := newRSA(t, 1024)
 	_, public := keyFiles(t, k)
@@ -305,6 +333,11 @@ func TestForgeriesAreVerifiedOnce(t *testing.T) {
 	require.True(t, set.refused.has(text, c.now()))
 	require.Zero(t, testing.AllocsPerRun(10, func() { p.Read(text) }))
 	c.add(2 * refusedFor)
+	require.False(t, set.refused.has(text, c.now()))
+	set.refused.put(text, c.now())
+	c.add(refusedFor)
+	require.True(t, set.refused.has(text, c.now()), "the old half")
+	c.add(refusedFor)
 	require.False(t, set.refused.has(text, c.now()))
 
 	// However many come, few are kept.
@@ -383,25 +416,36 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 	for range maxKeys + 1 {
 		many = append(many, pkix1(newEd(t))...)
 	}
+	var manyEntries []claimed
+	for range maxKeys + 1 {
+		manyEntries = append(manyEntries, jwkOf(newEd(t).Public(), nil))
+	}
+	someSet, somePub := write("some.json", jwksOf(manyEntries[:9]...)), write("some.pub", many[:len(many)/(maxKeys+1)*9])
 	manyPub := write("many.pub", many)
 	for spec, want := range map[string]string{
-		"sign-method=RS256,pub-key=/nowhere/x":                                                         "--auth-token: pub-key /nowhere/x: no such file or directory",
-		"sign-method=RS256,priv-key=/nowhere/x":                                                        "--auth-token: priv-key /nowhere/x: no such file or directory",
-		"sign-method=RS256,pub-key=" + dir:                                                             "pub-key " + dir + ": it is not a regular file",
-		"sign-method=RS256,pub-key=" + large:                                                           "pub-key " + large + ": it is larger than 1 MiB",
-		"sign-method=RS256,pub-key=" + words:                                                           "pub-key " + words + ": there is no PEM block in it",
-		"sign-method=RS256,priv-key=" + words:                                                          "priv-key " + words + ": there is no PEM block in it",
-		"sign-method=RS256,priv-key=" + empty:                                                          "priv-key " + empty + ": there is no PEM block in it",
-		"sign-method=RS256,priv-key=" + broken:                                                         "priv-key " + broken + ": the PRIVATE KEY in it cannot be parsed",
-		"sign-method=RS256,priv-key=" + locked:                                                         "priv-key " + locked + ": it is encrypted",
-		"sign-method=RS256,priv-key=" + public:                                                         "priv-key " + public + ": it holds a PUBLIC KEY, not a private key",
-		"sign-method=RS256,pub-key=" + private:                                                         "pub-key " + private + ": it holds a PRIVATE KEY, not a public key",
-		"sign-method=RS256,priv-key=" + ec:                                                             "priv-key " + ec + ": it is a key on the curve P-256, which does not sign with RS256",
-		"sign-method=ES384,pub-key=" + ecPub:                                                           "pub-key " + ecPub + ": it is a key on the curve P-256, which does not sign with ES384",
-		"sign-method=ES256,pub-key=" + public:                                                          "pub-key " + public + ": it is an RSA key, which does not sign with ES256",
-		"sign-method=ES256,priv-key=" + ed:                                                             "priv-key " + ed + ": it is an Ed25519 key, which does not sign with ES256",
-		"sign-method=PS512,priv-key=" + private:                                                        "priv-key " + private + ": it cannot sign with PS512",
-		"sign-method=RS256,priv-key=" + private + ",pub-key=" + public2:                                "priv-key " + private + " is not the private key of pub-key " + public2,
+		"sign-method=RS256,pub-key=/nowhere/x":                                             "--auth-token: pub-key /nowhere/x: no such file or directory",
+		"sign-method=RS256,priv-key=/nowhere/x":                                            "--auth-token: priv-key /nowhere/x: no such file or directory",
+		"sign-method=RS256,pub-key=" + dir:                                                 "pub-key " + dir + ": it is not a regular file",
+		"sign-method=RS256,pub-key=" + large:                                               "pub-key " + large + ": it is larger than 1 MiB",
+		"sign-method=RS256,pub-key=" + words:                                               "pub-key " + words + ": there is no PEM block in it",
+		"sign-method=RS256,priv-key=" + words:                                              "priv-key " + words + ": there is no PEM block in it",
+		"sign-method=RS256,priv-key=" + empty:                                              "priv-key " + empty + ": there is no PEM block in it",
+		"sign-method=RS256,priv-key=" + broken:                                             "priv-key " + broken + ": the PRIVATE KEY in it cannot be parsed",
+		"sign-method=RS256,priv-key=" + locked:                                             "priv-key " + locked + ": it is encrypted",
+		"sign-method=RS256,priv-key=" + public:                                             "priv-key " + public + ": it holds a PUBLIC KEY, not a private key",
+		"sign-method=RS256,pub-key=" + private:                                             "pub-key " + private + ": it holds a PRIVATE KEY, not a public key",
+		"sign-method=RS256,priv-key=" + ec:                                                 "priv-key " + ec + ": it is a key on the curve P-256, which does not sign with RS256",
+		"sign-method=ES384,pub-key=" + ecPub:                                               "pub-key " + ecPub + ": it is a key on the curve P-256, which does not sign with ES384",
+		"sign-method=ES256,pub-key=" + public:                                              "pub-key " + public + ": it is an RSA key, which does not sign with ES256",
+		"sign-method=ES256,priv-key=" + ed:                                                 "priv-key " + ed + ": it is an Ed25519 key, which does not sign with ES256",
+		"sign-method=PS512,priv-key=" + private:                                            "priv-key " + private + ": it cannot sign with PS512",
+		"sign-method=RS256,priv-key=" + private + ",pub-key=" + public2:                    "priv-key " + private + " is not the private key of pub-key " + public2,
+		"sign-method=HS256,priv-key=/nowhere/x":                                            "priv-key /nowhere/x: no such file or directory",
+		"jwks=/nowhere/x":                                                                  "jwks /nowhere/x: no such file or directory",
+		"jwks=" + write("many.json", jwksOf(manyEntries...)):                               "it holds more than 16 keys",
+		"jwks=" + someSet + ",sign-method=EdDSA,pub-key=" + somePub:                        "there are 18 keys in " + somePub + ", " + someSet + ", and 16 at most",
+		"sign-method=RS256,pub-key=" + write("bad.crt", pemOf("CERTIFICATE", []byte("x"))): "bad.crt: x509",
+		"sign-method=RS256,priv-key=" + write("x25519", pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader)))): "it is a key of a kind that signs no tokens",
 		"sign-method=HS256,priv-key=" + empty:                                                          "priv-key " + empty + ": it is empty",
 		"sign-method=HS256,priv-key=" + public:                                                         "priv-key " + public + ": it holds a PUBLIC KEY, which is no secret",
 		"sign-method=EdDSA,pub-key=" + manyPub:                                                         "pub-key " + manyPub + ": it holds more than 16 keys",
@@ -430,18 +474,24 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 
 func TestKeySetFile(t *testing.T) {
 	r, r2, e, d := newRSA(t, 1024), newRSA(t, 1024), newEC(t, elliptic.P384()), newEd(t)
+	e256, e521 := newEC(t, elliptic.P256()), newEC(t, elliptic.P521())
 	path := writeFile(t, "keys.json", jwksOf(
 		jwkOf(r.Public(), claimed{"kid": "one", "alg": "PS256", "use": "sig"}),
 		jwkOf(r2.Public(), claimed{"kid": "two", "key_ops": []string{"verify"}}),
 		jwkOf(e.Public(), nil),
+		jwkOf(e256.Public(), claimed{"kid": "p256"}),
+		jwkOf(e521.Public(), claimed{"kid": "p521"}),
 		jwkOf(d.Public(), claimed{"kid": "ed"}),
+		jwkOf(d.Public(), claimed{"kid": "signs only", "key_ops": []string{"sign"}}),
 		jwkOf(newRSA(t, 1024).Public(), claimed{"kid": "enc", "use": "enc"}),
 		claimed{"kty": "oct", "k": "AAAA", "alg": "HS256"},
+		jwkOf(newRSA(t, 1024).Public(), claimed{"alg": "HS256"}),
+		jwkOf(newRSA(t, 1024).Public(), claimed{"alg": "none"}),
 		claimed{"kty": "EC", "crv": "secp256k1"},
 		claimed{"kty": "of the future"},
 	))
 	p, _, _ := startSigned(t, "jwt,jwks="+path)
-	require.Len(t, p.set.Load().keys, 4)
+	require.Len(t, p.set.Load().keys, 6)
 	ps := jwt.SigningMethodPS256
 	for _, tc := range []struct {
 		method jwt.SigningMethod
@@ -460,6 +510,9 @@ func TestKeySetFile(t *testing.T) {
 		{jwt.SigningMethodES384, e, "", true},
 		{jwt.SigningMethodES384, e, "a name it was not given", true},
 		{jwt.SigningMethodES384, e, "ed", false},
+		{jwt.SigningMethodES256, e256, "p256", true},
+		{jwt.SigningMethodES512, e521, "p521", true},
+		{jwt.SigningMethodES512, e521, "signs only", false},
 		{jwt.SigningMethodEdDSA, d, "ed", true},
 	} {
 		var private any = tc.key
@@ -532,6 +585,16 @@ func TestKeysAreFollowed(t *testing.T) {
 	writeFile(t, public, append(pkix1(k2), pkix1(k1)...))
 	look()
 	require.True(t, must(p.Read(text1)).Good(c.now()))
+
+	writeFile(t, public, []byte("words"))
+	look()
+	require.Equal(t, 4, logs.FilterLevelExact(zap.ErrorLevel).Len(), "it was well in between")
+
+	// Other bytes for the same keys are no change.
+	writeFile(t, public, slices.Concat([]byte("# who may sign\n"), pkix1(k2), pkix1(k1)))
+	read1 = must(p.Read(text1))
+	look()
+	require.True(t, read1.Good(c.now()))
 
 	// And at last it goes.
 	writeFile(t, public, pkix1(k2))

@@ -139,6 +139,12 @@ func TestOddLogins(t *testing.T) {
 	p.Applied([]Login{l, {User: "a"}, {User: "b", Draft: "x", Index: 4}, {User: "c", Draft: strings.Repeat("é", 8)}})
 	second := must(p.Read(simpleText(l)))
 	require.True(t, first.Good(c.now()))
+	c.add(200 * time.Second)
+	require.True(t, second.Good(c.now()))
+	c.add(200 * time.Second)
+	login(t, 9, p)
+	require.False(t, first.Good(c.now()))
+	require.Same(t, second, must(p.Read(simpleText(l))))
 	c.add(10 * time.Minute)
 	for i := range uint64(3) {
 		login(t, 10+i, p)
