@@ -61,6 +61,23 @@ var (
 	methodLeaseLeases       = method{"/etcdserverpb.Lease/LeaseLeases", true}
 	methodSnapshot          = method{"/etcdserverpb.Maintenance/Snapshot", true}
 	methodAuthenticate      = method{"/etcdserverpb.Auth/Authenticate", true}
+
+	methodAuthEnable           = method{"/etcdserverpb.Auth/AuthEnable", false}
+	methodAuthDisable          = method{"/etcdserverpb.Auth/AuthDisable", false}
+	methodAuthStatus           = method{"/etcdserverpb.Auth/AuthStatus", true}
+	methodUserAdd              = method{"/etcdserverpb.Auth/UserAdd", false}
+	methodUserDelete           = method{"/etcdserverpb.Auth/UserDelete", false}
+	methodUserGet              = method{"/etcdserverpb.Auth/UserGet", true}
+	methodUserList             = method{"/etcdserverpb.Auth/UserList", true}
+	methodUserChangePassword   = method{"/etcdserverpb.Auth/UserChangePassword", false}
+	methodUserGrantRole        = method{"/etcdserverpb.Auth/UserGrantRole", false}
+	methodUserRevokeRole       = method{"/etcdserverpb.Auth/UserRevokeRole", false}
+	methodRoleAdd              = method{"/etcdserverpb.Auth/RoleAdd", false}
+	methodRoleGrantPermission  = method{"/etcdserverpb.Auth/RoleGrantPermission", false}
+	methodRoleGet              = method{"/etcdserverpb.Auth/RoleGet", true}
+	methodRoleList             = method{"/etcdserverpb.Auth/RoleList", true}
+	methodRoleRevokePermission = method{"/etcdserverpb.Auth/RoleRevokePermission", false}
+	methodRoleDelete           = method{"/etcdserverpb.Auth/RoleDelete", false}
 )
 
 // requireLeader is the metadata by which WithRequireLeader is known.

@@ -24,7 +24,9 @@ func open(t *testing.T) (*client.Client, context.Context) {
 	c := server.Default()
 	c.DataDir = filepath.Join(t.TempDir(), "data")
 	c.ListenClientURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.ListenPeerURLs = c.ListenClientURLs
 	c.UnsafeNoFsync = true
+	c.BcryptCost = 4
 	m, err := server.Start(ctx, c, zap.NewNop())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })

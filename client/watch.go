@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -310,10 +311,16 @@ func (w *watcher) canceledBy(res *etcdserverpb.WatchResponse) error {
 }
 
 // reasonError is a reason that came as a text: a row of the table, if there is one
-// that says it.
+// that says it, be it as a status of gRPC in words.
 func reasonError(reason string) error {
+	text := reason
+	if words, ok := strings.CutPrefix(reason, "rpc error: code = "); ok {
+		if _, desc, ok := strings.Cut(words, " desc = "); ok {
+			text = desc
+		}
+	}
 	for _, row := range [...]*errs.Error{errs.PermissionDenied, errs.InvalidAuthToken, errs.AuthOldRevision, errs.UserEmpty, errs.Compacted} {
-		if row.Error() == reason {
+		if row.Error() == text {
 			return row
 		}
 	}

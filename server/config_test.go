@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--listen-client-urls=unix://@abstract"}, want: "a socket must be a file"},
 		{args: []string{"--enable-pprof"}, want: "--enable-pprof is not supported by this version"},
 		{args: []string{"--discovery-srv=example.com"}, want: "--discovery-srv is not supported by this version"},
-		{env: []string{"ETCD_CORS=*"}, want: "ETCD_CORS: --cors is not supported by this version"},
+		{env: []string{"ETCD_ENABLE_PPROF=true"}, want: "ETCD_ENABLE_PPROF: --enable-pprof is not supported by this version"},
 		{env: []string{"ETCD_AUTH_TOKEN=jwt"}, want: `invalid value "jwt" for ETCD_AUTH_TOKEN: jwt needs a key: pub-key, priv-key or jwks`},
 		{args: []string{"--auth-token=opaque"}, want: `flag -auth-token: "opaque" is not a kind of token: it must be simple or jwt`},
 		{args: []string{"--auth-token=simple", "--auth-jwt-pub-key=a.pub"}, want: "--auth-jwt-pub-key and --auth-token are two spellings of one setting"},

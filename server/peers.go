@@ -38,7 +38,7 @@ type peers struct {
 // dialed before follow.
 func newPeers(m *Member) (*peers, error) {
 	p := &peers{m: m, changed: make(chan struct{}, 1), known: map[uint64][]string{}}
-	dial, err := m.config.peerClientTLS(m.logger.Named("peer-tls"))
+	dial, err := m.config.peerClientTLS(m.logger.Named("peer-dial-tls"))
 	if err != nil {
 		return nil, err
 	}

@@ -18,11 +18,16 @@ type revocations struct {
 	lists []revoked
 }
 
-// revoked is one CRL. Who made it is known by name, as the certificates say it.
+// revoked is what is kept of one CRL. Who made it is known by name, as the
+// certificates say it.
 type revoked struct {
-	list    *x509.RevocationList
+	issuer  []byte // the name as bytes
+	name    string // and as a text
+	next    time.Time
 	serials map[string]bool
-	signed  bool // by a certificate of the CA file; else who made it is seen at the handshake
+	// proof has the signature of a list that no certificate of the CA file has made: who
+	// made it is seen at the handshake. Nil where one has.
+	proof *x509.RevocationList
 }
 
 const crlBlock = "X509 CRL"
@@ -69,7 +74,10 @@ func parseList(der []byte, authorities []*x509.Certificate) (*revoked, error) {
 			return nil, errors.New("it has a delta CRL: only whole lists are supported")
 		}
 	}
-	r := &revoked{list: list, serials: make(map[string]bool, len(list.RevokedCertificateEntries))}
+	r := &revoked{
+		issuer: bytes.Clone(list.RawIssuer), name: list.Issuer.String(), next: list.NextUpdate,
+		serials: make(map[string]bool, len(list.RevokedCertificateEntries)),
+	}
 	for _, e := range list.RevokedCertificateEntries {
 		for _, x := range e.Extensions {
 			if x.Id.Equal(certificateIssuer) {
@@ -78,18 +86,23 @@ func parseList(der []byte, authorities []*x509.Certificate) (*revoked, error) {
 		}
 		r.serials[serial(e.SerialNumber)] = true
 	}
-	named := false
+	named, signed := false, false
 	for _, a := range authorities {
 		if bytes.Equal(a.RawSubject, list.RawIssuer) {
 			named = true
-			r.signed = r.signed || signedBy(list, a)
+			signed = signed || signedBy(list, a)
 		}
 	}
-	if named && !r.signed {
-		return nil, fmt.Errorf("the CRL of %q is not signed by that CA", list.Issuer)
+	switch {
+	case named && !signed:
+		return nil, r.forged()
+	case !signed:
+		r.proof = &x509.RevocationList{SignatureAlgorithm: list.SignatureAlgorithm, RawTBSRevocationList: list.RawTBSRevocationList, Signature: list.Signature}
 	}
 	return r, nil
 }
+
+func (r *revoked) forged() error { return fmt.Errorf("the CRL of %q is not signed by that CA", r.name) }
 
 func serial(n *big.Int) string { return n.Text(62) }
 
@@ -107,11 +120,11 @@ func (r *revocations) check(chain []*x509.Certificate) error {
 	for i, c := range chain {
 		issuer := chain[min(i+1, len(chain)-1)]
 		for _, l := range r.lists {
-			if !bytes.Equal(l.list.RawIssuer, c.RawIssuer) {
+			if !bytes.Equal(l.issuer, c.RawIssuer) {
 				continue
 			}
-			if !l.signed && !signedBy(l.list, issuer) {
-				return fmt.Errorf("the CRL of %q is not signed by that CA", l.list.Issuer)
+			if l.proof != nil && !signedBy(l.proof, issuer) {
+				return l.forged()
 			}
 			if l.serials[serial(c.SerialNumber)] {
 				return fmt.Errorf("the certificate %q with serial number %x is revoked", c.Subject, c.SerialNumber)
@@ -134,8 +147,8 @@ func (r *revocations) due() (first time.Time) {
 		return first
 	}
 	for _, l := range r.lists {
-		if next := l.list.NextUpdate; !next.IsZero() && (first.IsZero() || next.Before(first)) {
-			first = next
+		if !l.next.IsZero() && (first.IsZero() || l.next.Before(first)) {
+			first = l.next
 		}
 	}
 	return first

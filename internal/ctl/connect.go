@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -139,7 +141,7 @@ func (t *tool) credentials() (user, password string, err error) {
 	}
 	user, password, ok := strings.Cut(g.user, ":")
 	if !ok {
-		if password, err = t.askPassword(); err == nil {
+		if password, err = t.readPassword("Password: "); err == nil {
 			// It is asked once, however many connections a command makes.
 			g.password = password
 		}
@@ -150,23 +152,54 @@ func (t *tool) credentials() (user, password string, err error) {
 // maxPassword bounds a password that is asked for.
 const maxPassword = 1 << 10
 
-// askPassword reads a line, unseen where stdin is a terminal.
-func (t *tool) askPassword() (string, error) {
-	fmt.Fprint(t.stderr, "Password: ")
-	if f, ok := t.input.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		line, err := term.ReadPassword(int(f.Fd()))
+// readPassword reads a line, unseen where stdin is a terminal. What it asks with, if
+// anything, goes to stderr.
+func (t *tool) readPassword(prompt string) (string, error) {
+	fmt.Fprint(t.stderr, prompt)
+	line, err := t.readSecret()
+	if prompt != "" {
 		fmt.Fprintln(t.stderr)
-		if err != nil {
-			return "", badInput("read the password: %w", err)
-		}
-		return string(line), nil
 	}
-	line, err := t.readLine(maxPassword)
-	fmt.Fprintln(t.stderr)
 	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
 		return "", badInput("read the password: %w", err)
 	}
 	return line, nil
+}
+
+func (t *tool) readSecret() (string, error) {
+	if f, ok := t.input.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return readUnseen(int(f.Fd()))
+	}
+	return t.readLine(maxPassword)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// readUnseen reads a line from a terminal. A signal ends that at once, and leaves the
+// terminal as it was; the read is abandoned then, and the process about to end.
+func readUnseen(terminal int) (string, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return "", err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupted)
+	type answer struct {
+		line []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(terminal)
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return string(a.line), a.err
+	case <-interrupted:
+		return "", errors.Join(errInterrupted, term.Restore(terminal, before))
+	}
 }
 
 // run runs do with a client, within the limit of a short command.

@@ -85,6 +85,7 @@ func (t *tool) root() *cobra.Command {
 		t.getCommand(), t.putCommand(), t.delCommand(), t.txnCommand(), t.compactionCommand(),
 		t.watchCommand(), t.leaseCommand(), t.lockCommand(), t.electCommand(),
 		t.memberCommand(), t.moveLeaderCommand(), t.endpointCommand(), t.alarmCommand(), t.defragCommand(), t.downgradeCommand(),
+		t.authCommand(), t.userCommand(), t.roleCommand(),
 		t.versionCommand(), t.optionsCommand(), t.completionCommand(),
 	)
 	return root

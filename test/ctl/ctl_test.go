@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/zap"
 
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/server"
 )
 
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"id":       memberID,
 			"lease":    grantLease,
 			"eventual": eventually,
+			"token":    logIn,
 		},
 	})
 }
@@ -87,6 +89,7 @@ func startMember(ts *testscript.TestScript, _ bool, args []string) {
 		c.ListenClientURLs, c.AdvertiseClientURLs = at, at
 		c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 		c.UnsafeNoFsync = true
+		c.BcryptCost = 4
 		if everywhere {
 			c.ListenClientURLs = append(c.ListenClientURLs, elsewhere(ts, c.DataDir)...)
 			c.ClientAutoTLS = true
@@ -202,6 +205,18 @@ func grantLease(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("stdout is %q", out)
 	}
 	ts.Setenv(args[0], m[1])
+}
+
+// logIn sets a variable to a token of a user: token VARIABLE user password.
+func logIn(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: token VARIABLE user password")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	res := &etcdserverpb.AuthenticateResponse{}
+	ts.Check(invoke(ctx, ts.Getenv("ENDPOINT"), "/etcdserverpb.Auth/Authenticate", &etcdserverpb.AuthenticateRequest{Name: args[1], Password: args[2]}, res))
+	ts.Setenv(args[0], res.Token)
 }
 
 // eventually runs a program until it succeeds, for ten seconds.
