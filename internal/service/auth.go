@@ -225,21 +225,20 @@ func (s *Service) authenticate(ctx context.Context, stream *rpc.Stream) error {
 // logIn compares a password, and makes the token of the login. What was compared
 // counts only if the hash is still the same when the login is applied.
 func (s *Service) logIn(ctx context.Context, a asked, name, pass string) (token string, revision int64, err error) {
-	if err := s.waitBarrier(ctx); err != nil {
-		return "", 0, err
-	}
-	for {
-		users := s.c.Machine.View().Auth
-		if !users.Enabled {
+	if !s.c.Machine.View().Auth.Enabled {
+		if err := s.waitApplied(ctx); err != nil {
+			return "", 0, err
+		}
+		if !s.c.Machine.View().Auth.Enabled {
 			return "", 0, errs.AuthNotEnabled
 		}
-		var hash []byte // of nobody
-		if u, ok := users.User(name); ok && u.NoPassword {
-			return "", 0, errs.NoPasswordUser
-		} else if ok {
-			hash = u.Hash
-		}
-		same, err := s.c.Passwords.Compare(ctx, name, address(a), hash, pass)
+	}
+	for {
+		var hash []byte
+		same, err := s.c.Passwords.Compare(ctx, name, address(a), func() (_ []byte, err error) {
+			hash, err = s.storedHash(ctx, name)
+			return hash, err
+		}, pass)
 		if err != nil {
 			return "", 0, passwordError(err)
 		}
@@ -261,4 +260,23 @@ func (s *Service) logIn(ctx context.Context, a asked, name, pass string) (token 
 			return token, res.Revision, err
 		}
 	}
+}
+
+// storedHash is the hash of a user's password, as of all that was acknowledged before;
+// nil for nobody's.
+func (s *Service) storedHash(ctx context.Context, name string) ([]byte, error) {
+	if err := s.waitApplied(ctx); err != nil {
+		return nil, err
+	}
+	users := s.c.Machine.View().Auth
+	u, ok := users.User(name)
+	switch {
+	case !users.Enabled:
+		return nil, errs.AuthNotEnabled
+	case !ok:
+		return nil, nil
+	case u.NoPassword:
+		return nil, errs.NoPasswordUser
+	}
+	return u.Hash, nil
 }

@@ -16,7 +16,10 @@
 // # Invariants
 //
 //   - At most Parallel compute at once, and the CPU time spent in any stretch of
-//     time is at most Share of it, a second, and what the runs of that moment take.
+//     time is at most Share of it, and a second.
+//   - A run is cut into slices well below a millisecond. Others come in between, and
+//     where no time is saved up it waits after each until that is earned: a flood of
+//     logins takes a core's time by crumbs, not for fifty milliseconds on end.
 //   - At most Queue wait. When the line is full, a newcomer from an address that
 //     has fewer in it takes the place of the last one of the address that has most;
 //     so does a newcomer of a user that has fewer, among those of one address. All

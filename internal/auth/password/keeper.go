@@ -3,7 +3,6 @@ package password
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
@@ -65,30 +64,29 @@ type Keeper struct {
 	pace    float64 // nanoseconds of CPU time earned in each
 	dummy   []byte  // what unknown users are compared with; no password fits it
 
-	hash    func(password []byte, cost int) ([]byte, error)
-	compare func(hash, password []byte) error
+	hash    func(password []byte, cost int, pause func() error) ([]byte, error)
+	compare func(hash, password []byte, pause func() error) (bool, error)
 
 	mu struct {
 		sync.Mutex
 		line    line
 		running int
-		budget  float64     // nanoseconds that may be spent; less than none after a long run
-		at      time.Time   // when budget was that
-		typical float64     // nanoseconds that the last run took
-		timer   *time.Timer // set while only the budget holds up the line
-		closed  bool
+		budget  float64   // nanoseconds that may be spent; less than none where some were lent
+		at      time.Time // when budget was that
 	}
+	stop chan struct{} // closed by Close
 }
 
-// New returns a Keeper. It has no goroutine; Close ends its timer.
+// New returns a Keeper. It has no goroutine.
 func New(o Options) *Keeper {
 	o = o.withDefaults()
 	k := &Keeper{
 		options: o,
 		pace:    o.Share * float64(runtime.GOMAXPROCS(0)),
 		dummy:   dummy(o.Cost),
-		hash:    bcrypt.GenerateFromPassword,
-		compare: bcrypt.CompareHashAndPassword,
+		hash:    generate,
+		compare: matches,
+		stop:    make(chan struct{}),
 	}
 	k.mu.budget, k.mu.at = float64(burst), time.Now()
 	return k
@@ -96,15 +94,13 @@ func New(o Options) *Keeper {
 
 // dummy is a hash of random bytes, not of any password.
 func dummy(cost int) []byte {
-	var random [16 + 23]byte
+	var random [saltBytes + digestBytes]byte
 	rand.Read(random[:]) // it does not fail
-	encode := base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
-	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encode.EncodeToString(random[:16]), encode.EncodeToString(random[16:]))
+	return written(cost, random[:saltBytes], random[saltBytes:])
 }
 
 // Hash returns the bcrypt hash of a user's new password. user and address say whose
-// turn it is, nothing else. The error is ErrTooLong, ErrBusy, ErrClosed or ctx's;
-// a hash that was begun is not cut short.
+// turn it is, nothing else. The error is ErrTooLong, ErrBusy, ErrClosed or ctx's.
 func (k *Keeper) Hash(ctx context.Context, user, address, password string) (hash []byte, err error) {
 	if len(password) > MaxLength {
 		return nil, ErrTooLong
@@ -112,31 +108,89 @@ func (k *Keeper) Hash(ctx context.Context, user, address, password string) (hash
 	if err := k.turn(ctx, user, address); err != nil {
 		return nil, err
 	}
-	defer k.end(time.Now())
-	return k.hash([]byte(password), k.options.Cost)
+	r := k.begin(ctx)
+	defer r.end()
+	return k.hash([]byte(password), k.options.Cost, r.pause)
 }
 
-// Compare says whether hash is of password. A nil hash means that there is no such
-// user, and takes as long as one. So does a hash that cannot be read; any other takes
-// the time of its own cost, whatever Options.Cost is. The error is ErrBusy, ErrClosed
-// or ctx's, and tells nothing of either.
-func (k *Keeper) Compare(ctx context.Context, user, address string, hash []byte, password string) (bool, error) {
+// Compare says whether a password is the one whose hash lookup returns. lookup is
+// called when the caller's turn has come; its error is returned. A nil hash means that
+// there is no such user, and takes as long as one. So does a hash that cannot be read;
+// any other takes the time of its own cost, whatever Options.Cost is. Other errors are
+// ErrBusy, ErrClosed and ctx's, and tell nothing of either.
+func (k *Keeper) Compare(ctx context.Context, user, address string, lookup func() (hash []byte, err error), password string) (bool, error) {
 	if err := k.turn(ctx, user, address); err != nil {
 		return false, err
 	}
-	defer k.end(time.Now())
+	r := k.begin(ctx)
+	defer r.end()
+	hash, err := lookup()
+	if err != nil {
+		return false, err
+	}
+	r.from = time.Now() // to look it up was no computing
 	// bcrypt itself would pass over what comes after.
 	fits := len(password) <= MaxLength
 	if !fits {
 		password = password[:MaxLength]
 	}
-	if _, err := bcrypt.Cost(hash); err != nil {
+	if _, err := bcrypt.Cost(hash); err != nil || len(hash) != len(k.dummy) {
 		fits, hash = false, k.dummy
 	}
-	return k.compare(hash, []byte(password)) == nil && fits, nil
+	same, err := k.compare(hash, []byte(password), r.pause)
+	return same && fits, err
 }
 
-// turn waits until the caller may compute; end must follow.
+// run is a computation that is under way.
+type run struct {
+	k    *Keeper
+	ctx  context.Context
+	from time.Time // since when nothing was charged
+}
+
+func (k *Keeper) begin(ctx context.Context) *run { return &run{k, ctx, time.Now()} }
+
+// pause charges what was computed since the last pause, and waits until it is earned:
+// where no time was saved up, a run takes all the time that its share lets it have,
+// and never a core for long. It returns why the run is to end.
+func (r *run) pause() error {
+	select {
+	case <-r.k.stop:
+		return ErrClosed
+	default:
+	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	if lent := r.k.charge(time.Since(r.from)); lent > 0 {
+		time.Sleep(lent)
+	} else {
+		runtime.Gosched()
+	}
+	r.from = time.Now()
+	return nil
+}
+
+func (r *run) end() {
+	r.k.charge(time.Since(r.from))
+	r.k.mu.Lock()
+	defer r.k.mu.Unlock()
+	r.k.ended()
+}
+
+// charge takes time from the budget, and returns how long it takes until that is
+// earned. The time that passed is what is charged: where others keep the CPU busy it
+// is more than what was used of it.
+func (k *Keeper) charge(took time.Duration) (lent time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	earned := float64(now.Sub(k.mu.at)) * k.pace
+	k.mu.budget, k.mu.at = min(float64(burst), k.mu.budget+earned)-float64(took), now
+	return time.Duration(max(0, -k.mu.budget) / k.pace)
+}
+
+// turn waits until the caller may compute; ended must follow.
 func (k *Keeper) turn(ctx context.Context, user, address string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -153,7 +207,7 @@ func (k *Keeper) turn(ctx context.Context, user, address string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.mu.line.remove(w) && <-w.turn == nil {
-		k.ended(0) // its turn had come meanwhile
+		k.ended() // its turn had come meanwhile
 	}
 	return ctx.Err()
 }
@@ -161,7 +215,7 @@ func (k *Keeper) turn(ctx context.Context, user, address string) error {
 func (k *Keeper) enter(user, address string) (*waiter, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.mu.closed {
+	if k.closed() {
 		return nil, ErrClosed
 	}
 	if k.mu.line.len() >= k.options.Queue {
@@ -177,65 +231,37 @@ func (k *Keeper) enter(user, address string) (*waiter, error) {
 	return w, nil
 }
 
-// end gives the turn back that began at start.
-func (k *Keeper) end(start time.Time) {
-	took := time.Since(start)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.mu.typical = float64(took)
-	k.ended(took)
-}
-
-func (k *Keeper) ended(took time.Duration) {
+func (k *Keeper) ended() {
 	k.mu.running--
-	// What advance took was a guess. The time that passed is what is charged: where
-	// others keep the CPU busy it is more than what was used of it.
-	k.mu.budget -= float64(took)
 	k.advance()
 }
 
-// advance gives turns to those who may have them. Runs that are under way are
-// counted with what the last one took.
+// advance gives turns to those who may have them.
 func (k *Keeper) advance() {
-	if k.mu.closed {
-		return
-	}
-	now := time.Now()
-	earned := float64(now.Sub(k.mu.at)) * k.pace
-	k.mu.budget, k.mu.at = min(float64(burst), k.mu.budget+earned), now
-	for k.mu.line.len() > 0 && k.mu.running < k.options.Parallel {
-		if missing := float64(k.mu.running)*k.mu.typical - k.mu.budget; missing >= 0 {
-			k.wake(time.Duration(missing / k.pace))
-			return
-		}
+	for k.mu.line.len() > 0 && k.mu.running < k.options.Parallel && !k.closed() {
 		k.mu.running++
 		k.mu.line.pop().turn <- nil
 	}
 }
 
-// wake lets advance look again, when there is something to spend.
-func (k *Keeper) wake(in time.Duration) {
-	in += time.Millisecond
-	if k.mu.timer == nil {
-		k.mu.timer = time.AfterFunc(in, func() {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.advance()
-		})
-		return
+func (k *Keeper) closed() bool {
+	select {
+	case <-k.stop:
+		return true
+	default:
+		return false
 	}
-	k.mu.timer.Reset(in)
 }
 
-// Close refuses those who wait and those who come with ErrClosed. Runs that are
-// under way are their callers' and go on. It may be called more than once.
+// Close refuses those who wait and those who come with ErrClosed, and ends the runs
+// that are under way with it. It may be called more than once.
 func (k *Keeper) Close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.closed = true
-	if k.mu.timer != nil {
-		k.mu.timer.Stop()
+	if k.closed() {
+		return
 	}
+	close(k.stop)
 	for k.mu.line.len() > 0 {
 		k.mu.line.pop().turn <- ErrClosed
 	}

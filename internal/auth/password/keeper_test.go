@@ -18,6 +18,9 @@ import (
 
 var background = context.Background()
 
+// of looks up a hash.
+func of(hash []byte) func() ([]byte, error) { return func() ([]byte, error) { return hash, nil } }
+
 func TestHashAndCompare(t *testing.T) {
 	k := New(Options{Cost: MinCost})
 	defer k.Close()
@@ -29,11 +32,11 @@ func TestHashAndCompare(t *testing.T) {
 		require.Equal(t, MinCost, cost)
 		require.NoError(t, bcrypt.CompareHashAndPassword(hash, []byte(password)))
 
-		ok, err := k.Compare(background, "alice", "a", hash, password)
+		ok, err := k.Compare(background, "alice", "a", of(hash), password)
 		require.NoError(t, err)
 		require.True(t, ok)
 		for _, wrong := range []string{password + "y", "Secret", "a"} {
-			ok, err = k.Compare(background, "alice", "a", hash, wrong)
+			ok, err = k.Compare(background, "alice", "a", of(hash), wrong)
 			require.NoError(t, err)
 			require.False(t, ok, "%q for %q", wrong, password)
 		}
@@ -48,14 +51,14 @@ func TestUnknownUsers(t *testing.T) {
 	k := New(Options{Cost: MinCost + 1})
 	defer k.Close()
 	var compared [][]byte
-	k.compare = func(hash, password []byte) error {
+	k.compare = func(hash, password []byte, pause func() error) (bool, error) {
 		compared = append(compared, hash)
-		return bcrypt.CompareHashAndPassword(hash, password)
+		return matches(hash, password, pause)
 	}
 	known, err := k.Hash(background, "alice", "a", "secret")
 	require.NoError(t, err)
 	for _, hash := range [][]byte{nil, {}, []byte("not a hash"), known[:20], known} {
-		ok, err := k.Compare(background, "alice", "a", hash, "wrong")
+		ok, err := k.Compare(background, "alice", "a", of(hash), "wrong")
 		require.NoError(t, err)
 		require.False(t, ok)
 	}
@@ -70,14 +73,14 @@ func TestUnknownUsers(t *testing.T) {
 	require.False(t, bytes.Equal(k.dummy, New(Options{Cost: MinCost + 1}).dummy))
 
 	// However long a password that is too long, as much of it is looked at.
-	k.compare = func(hash, password []byte) error {
+	k.compare = func(_, password []byte, _ func() error) (bool, error) {
 		require.LessOrEqual(t, len(password), MaxLength)
-		return nil
+		return true, nil
 	}
-	ok, err := k.Compare(background, "alice", "a", known, strings.Repeat("x", 1<<20))
+	ok, err := k.Compare(background, "alice", "a", of(known), strings.Repeat("x", 1<<20))
 	require.NoError(t, err)
 	require.False(t, ok)
-	ok, err = k.Compare(background, "alice", "a", nil, "x")
+	ok, err = k.Compare(background, "alice", "a", of(nil), "x")
 	require.NoError(t, err)
 	require.False(t, ok, "a dummy that fits is no user")
 }
@@ -92,23 +95,27 @@ type slow struct {
 	}
 }
 
+// pauses is how many pauses a run of theirs makes.
+const pauses = 10
+
 func newSlow(t *testing.T, o Options, takes time.Duration) *slow {
 	s := &slow{Keeper: New(o)}
-	s.compare = func(_, password []byte) error {
+	s.compare = func(_, password []byte, pause func() error) (bool, error) {
 		s.mu.Lock()
 		s.mu.running++
 		s.mu.runs++
 		s.mu.most = max(s.mu.most, s.mu.running)
 		s.mu.Unlock()
-		time.Sleep(takes)
+		var err error
+		for i := 0; i < pauses && err == nil; i++ {
+			time.Sleep(takes / pauses)
+			err = pause()
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.mu.running--
 		s.mu.order = append(s.mu.order, string(password))
-		if strings.HasPrefix(string(password), "right") {
-			return nil
-		}
-		return errors.New("wrong")
+		return strings.HasPrefix(string(password), "right"), err
 	}
 	t.Cleanup(func() {
 		s.Close()
@@ -123,7 +130,7 @@ var someHash = []byte("$2a$04$......................abcdefghijklmnopqrstuvwxyzab
 func (s *slow) login(ctx context.Context, user, address, password string) chan error {
 	done := make(chan error, 1)
 	go func() {
-		ok, err := s.Compare(ctx, user, address, someHash, password)
+		ok, err := s.Compare(ctx, user, address, of(someHash), password)
 		if err == nil && ok != strings.HasPrefix(password, "right") {
 			err = errors.New("the answer is another's")
 		}
@@ -159,11 +166,11 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// Runs that are under way are counted before they end.
+// Runs side by side share what is earned.
 func TestBudgetOfManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlow(t, Options{Parallel: 4, Share: 0.1}, time.Second)
-		require.NoError(t, <-s.login(background, "u", "a", "what a run takes is known"))
+		s := newSlow(t, Options{Parallel: 4, Share: 0.1 / float64(runtime.GOMAXPROCS(0))}, time.Second)
+		began := time.Now()
 		var all []chan error
 		for i := range 8 {
 			all = append(all, s.login(background, "u", "a", fmt.Sprint(i)))
@@ -171,8 +178,65 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 		for _, done := range all {
 			require.NoError(t, <-done)
 		}
-		require.Equal(t, 1, s.mu.most)
+		require.Equal(t, 4, s.mu.most)
+		require.InDelta(t, (8-burst.Seconds())/0.1, time.Since(began).Seconds(), 10)
 	})
+}
+
+// A run whose caller has gone, or that Close ends, computes no further.
+func TestRunsAreCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 2, Share: 1}, time.Hour)
+		ctx, cancel := context.WithCancel(background)
+		one, two := s.login(ctx, "u", "a", "right"), s.login(background, "u", "b", "right")
+		time.Sleep(time.Minute)
+		cancel()
+		s.Close()
+		require.ErrorIs(t, <-one, ErrClosed)
+		require.ErrorIs(t, <-two, ErrClosed)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t, Options{Parallel: 1, Share: 1}, time.Hour)
+		ctx, cancel := context.WithCancel(background)
+		one := s.login(ctx, "u", "a", "right")
+		cancel()
+		require.ErrorIs(t, <-one, context.Canceled)
+	})
+}
+
+// What is computed in slices is what the library computes.
+func TestTheSameAsTheLibrary(t *testing.T) {
+	rested := 0
+	pause := func() error { rested++; return nil }
+	for cost := MinCost; cost < MinCost+3; cost++ {
+		for _, password := range []string{"", "a", "secret", "a\x00b", "äöü", strings.Repeat("x", MaxLength)} {
+			theirs, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+			require.NoError(t, err)
+			ok, err := matches(theirs, []byte(password), pause)
+			require.NoError(t, err)
+			require.True(t, ok, "%q", password)
+			ok, err = matches(theirs, []byte(password + "x")[:min(len(password)+1, MaxLength)], pause)
+			require.NoError(t, err)
+			require.Equal(t, len(password) == MaxLength, ok)
+			ours, err := generate([]byte(password), cost, pause)
+			require.NoError(t, err)
+			require.NoError(t, bcrypt.CompareHashAndPassword(ours, []byte(password)))
+		}
+	}
+	require.Positive(t, rested)
+}
+
+// Who may not know the hash does not wait for it to be compared.
+func TestTheHashIsLookedUpWhenTheTurnHasCome(t *testing.T) {
+	k := New(Options{Cost: MinCost})
+	failed := errors.New("not now")
+	_, err := k.Compare(background, "u", "a", func() ([]byte, error) { return nil, failed }, "x")
+	require.ErrorIs(t, err, failed)
+	waiting, running := held(k)
+	require.Zero(t, waiting+running)
+	k.Close()
+	_, err = k.Compare(background, "u", "a", func() ([]byte, error) { panic("looked up") }, "x")
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 func TestParallel(t *testing.T) {
@@ -199,7 +263,7 @@ func TestFlood(t *testing.T) {
 		for i := range 100 {
 			flood.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
-					_, err := s.Compare(ctx, fmt.Sprint("user ", i, n), "bad", nil, "guess")
+					_, err := s.Compare(ctx, fmt.Sprint("user ", i, n), "bad", of(nil), "guess")
 					if errors.Is(err, ErrBusy) {
 						time.Sleep(50 * time.Millisecond)
 					}
@@ -211,7 +275,7 @@ func TestFlood(t *testing.T) {
 		moment := time.Duration(4 * float64(takes) / s.pace)
 		for range 5 {
 			began := time.Now()
-			ok, err := s.Compare(ctx, "alice", "good", someHash, "right")
+			ok, err := s.Compare(ctx, "alice", "good", of(someHash), "right")
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Less(t, time.Since(began), moment)
@@ -386,7 +450,7 @@ func TestManyImpatient(t *testing.T) {
 		all.Go(func() {
 			for n := range 50 {
 				ctx, cancel := context.WithTimeout(background, time.Duration(n*i)*50*time.Microsecond)
-				ok, err := k.Compare(ctx, fmt.Sprint("u", n%3), fmt.Sprint("a", i%4), hash, "right")
+				ok, err := k.Compare(ctx, fmt.Sprint("u", n%3), fmt.Sprint("a", i%4), of(hash), "right")
 				if !ok && !errors.Is(err, ErrBusy) && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("a right password was refused: %v", err)
 				}
@@ -398,7 +462,7 @@ func TestManyImpatient(t *testing.T) {
 	waiting, running := held(k)
 	require.Zero(t, waiting+running)
 	require.Empty(t, k.mu.line.addresses)
-	ok, err := k.Compare(background, "u", "a", hash, "right")
+	ok, err := k.Compare(background, "u", "a", of(hash), "right")
 	require.NoError(t, err)
 	require.True(t, ok)
 }
@@ -414,7 +478,7 @@ func BenchmarkCompare(b *testing.B) {
 	}{{"known", hash}, {"unknown", nil}} {
 		b.Run(tc.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := k.Compare(background, "u", "a", tc.hash, "wrong"); err != nil {
+				if _, err := k.Compare(background, "u", "a", of(tc.hash), "wrong"); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -426,9 +490,9 @@ func BenchmarkCompare(b *testing.B) {
 func BenchmarkTurn(b *testing.B) {
 	k := New(Options{Share: 100})
 	defer k.Close()
-	k.compare = func(_, _ []byte) error { return nil }
+	k.compare = func(_, _ []byte, _ func() error) (bool, error) { return false, nil }
 	for b.Loop() {
-		if _, err := k.Compare(background, "u", "a", nil, "wrong"); err != nil {
+		if _, err := k.Compare(background, "u", "a", of(nil), "wrong"); err != nil {
 			b.Fatal(err)
 		}
 	}
