@@ -30,14 +30,20 @@ func ask[R any](s somebody, method string, req any) (*R, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	if s.token != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "token", s.token)
-	}
+	ctx = s.with(ctx)
 	if !strings.HasPrefix(method, "/") {
 		method = "/etcdserverpb." + method
 	}
 	res := new(R)
 	return res, s.conn.Invoke(ctx, method, req, res)
+}
+
+// with adds the token.
+func (s somebody) with(ctx context.Context) context.Context {
+	if s.token == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, "token", s.token)
 }
 
 func must[R any](s somebody, method string, req any) *R {
