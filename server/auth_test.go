@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -339,4 +342,57 @@ func (w *watching) next(is func(*pb.WatchResponse) bool) {
 	r := &pb.WatchResponse{}
 	require.NoError(w.t, w.stream.RecvMsg(r))
 	require.True(w.t, is(r), fmt.Sprint(r))
+}
+
+// What was asked is written down with its verdict, and no more than that.
+func TestAuditLog(t *testing.T) {
+	c := authConfig(t)
+	c.AuditLog = filepath.Join(t.TempDir(), "audit.json")
+	m := start(t, c)
+	conn, err := grpc.NewClient("passthrough:///"+m.ClientAddresses()[0].String(), grpc.WithTransportCredentials(plain()))
+	require.NoError(t, err)
+	defer conn.Close()
+	anon := somebody{t, conn, ""}
+	anon.addUser("alice", "very-secret")
+	root := anon.enable()
+	alice := anon.login("alice", "very-secret")
+	require.NoError(t, root.put("k", "value-of-k"))
+	_, err = ask[pb.RangeResponse](alice, "KV/Range", &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")})
+	require.Error(t, err)
+	require.Error(t, anon.put("k", "w"))
+	_, err = ask[pb.TxnResponse](root, "KV/Txn", &pb.TxnRequest{Success: []*pb.RequestOp{nested([]*pb.RequestOp{putOp(&pb.PutRequest{Key: []byte("n")})}, nil)}})
+	require.NoError(t, err)
+	w := alice.watch()
+	w.create("k", "")
+	w.next(func(r *pb.WatchResponse) bool { return r.Canceled })
+	must[pb.AuthRoleAddResponse](root, "Auth/RoleAdd", &pb.AuthRoleAddRequest{Name: "new-role"})
+	require.NoError(t, m.Close())
+	written, err := os.ReadFile(c.AuditLog)
+	require.NoError(t, err)
+	for _, secret := range []string{"very-secret", "value-of-k", alice.token, root.token} {
+		require.NotContains(t, string(written), secret)
+	}
+	var got []string
+	for line := range strings.Lines(string(written)) {
+		var r struct {
+			Time               time.Time
+			User, RPC, Address string
+			Keys               []struct{ Key, Range_end string }
+			Names              []string
+			Revision           int64
+			Verdict            string
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
+		require.Equal(t, "127.0.0.1", r.Address)
+		require.WithinDuration(t, time.Now(), r.Time, time.Minute)
+		require.NotZero(t, r.Revision)
+		got = append(got, fmt.Sprintf("%s %s %v %v %s", r.User, r.RPC[strings.LastIndexByte(r.RPC, '/')+1:], r.Keys, r.Names, r.Verdict))
+	}
+	for _, want := range []string{
+		" UserAdd [] [alice] OK", " AuthEnable [] [] OK", " Authenticate [] [alice] OK",
+		"root Put [{k }] [] OK", "alice Range [{k l}] [] PermissionDenied", " Put [] [] InvalidArgument",
+		"root Txn [{n }] [] OK", "alice Watch [{k }] [] PermissionDenied", "root RoleAdd [] [new-role] OK",
+	} {
+		require.Contains(t, got, want)
+	}
 }

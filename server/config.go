@@ -95,6 +95,7 @@ type Config struct {
 	AuthToken    token.Config  // what stands for a login
 	AuthTokenTTL time.Duration // life of a simple token after its last use
 	BcryptCost   uint
+	AuditLog     string      // file of who has asked for what; none if empty
 	olderToken   token.Older // AuthToken, where it was given by the flags of old
 
 	Metrics string // "basic", or "extensive": with the durations of calls
@@ -197,6 +198,7 @@ func settings(c *Config) []setting {
 		{section: "Auth", name: "auth-token", help: "what stands for a login: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=... (see docs/auth.md)", value: &c.AuthToken},
 		{section: "Auth", name: "auth-token-ttl", help: "seconds that a simple token lives after its last use", value: (*seconds)(&c.AuthTokenTTL)},
 		{section: "Auth", name: "bcrypt-cost", help: "cost of hashing a password, 4 to 31; each step doubles it", value: (*number)(&c.BcryptCost)},
+		{section: "Auth", name: "audit-log", help: "file to write down in who has asked for what, and what became of it, as lines of JSON; none if empty (see docs/auth.md)", value: (*text)(&c.AuditLog)},
 		{section: "Auth", name: "auth-token-type", help: "simple or jwt; with the three flags below an older spelling of --auth-token", value: (*text)(&c.olderToken.Type)},
 		{section: "Auth", name: "auth-jwt-sign-method", help: "its sign-method", value: (*text)(&c.olderToken.SignMethod)},
 		{section: "Auth", name: "auth-jwt-pub-key", help: "its pub-key", value: (*text)(&c.olderToken.PublicKey)},

@@ -18,6 +18,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/version"
+	"etcd.alt/internal/audit"
 	"etcd.alt/internal/auth/password"
 	"etcd.alt/internal/auth/token"
 	"etcd.alt/internal/compactor"
@@ -60,6 +61,7 @@ type Member struct {
 	leases    *service.Leases
 	users     *service.Users
 	passwords *password.Keeper
+	audit     *audit.Log // nil for none
 	state     *state.State
 	replica   *replica.Replica
 	service   *service.Service
@@ -133,6 +135,11 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.Log.Close())
 	}
+	if c.AuditLog != "" {
+		if m.audit, err = audit.Open(c.AuditLog, m.logger.Named("audit")); err != nil {
+			return errors.Join(fmt.Errorf("--audit-log: %w", err), d.Log.Close())
+		}
+	}
 	m.passwords = password.New(password.Options{Cost: int(c.BcryptCost)})
 	m.look()
 	node, err := raft.New(raft.Config{
@@ -181,6 +188,7 @@ func (m *Member) start(ctx context.Context) error {
 		Passwords:       m.passwords,
 		ClientCertAuth:  c.ClientCertAuth,
 		Admitted:        c.admitted,
+		Audit:           m.audit,
 		Now:             c.now,
 		Machine:         m.state,
 		Replica:         m.replica,
@@ -275,6 +283,7 @@ func (m *Member) serve() error {
 	m.rpc, err = rpc.NewServer(rpc.Options{
 		Methods:  m.service.Methods(),
 		NewState: service.NewConnState,
+		Ended:    m.service.Ended,
 		Web:      web.Client(m.service, served),
 		Latency:  extensive,
 		Settled:  m.service.Kick,
@@ -492,6 +501,9 @@ func (m *Member) close() error {
 	}
 	if m.passwords != nil {
 		m.passwords.Close()
+	}
+	if m.audit != nil {
+		note(m.audit.Close())
 	}
 	if m.users != nil && m.users.Tokens != nil {
 		m.users.Tokens.Close()

@@ -397,6 +397,9 @@ func (c *Conn) closeLocked(call *Call) {
 	}
 	call.inbox = nil
 	if call.m != nil {
+		if call.mark != nil && c.s.opt.Ended != nil {
+			c.s.opt.Ended(call.h.path, call.mark, call.code)
+		}
 		st := c.mu.counters.of(call.m)
 		st.Handled[call.code%codes.Code(numCodes)]++
 		if c.s.opt.Latency {

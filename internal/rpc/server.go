@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
 )
 
 // Message is what handlers reply with; vtprotobuf's generated messages are one.
@@ -55,6 +56,8 @@ type Options struct {
 	// NewState, if set, makes the value Conn.State returns; it is called once per
 	// HTTP/2 connection, before its first call.
 	NewState func(*Conn) any
+	// Ended, if set, hears of every call with a mark that has ended, and how. It is called under locks: it must not wait, nor call back.
+	Ended func(path string, mark any, code codes.Code)
 	// Latency has the time that calls take counted, in MethodStats.Took. It costs
 	// two looks at the clock per call.
 	Latency bool

@@ -31,6 +31,17 @@ func (s *Stream) Path() string { return s.call.h.path }
 // Metadata is Call.Metadata.
 func (s *Stream) Metadata(key string) (string, bool) { return s.call.Metadata(key) }
 
+// SetMark is Call.SetMark. It must be called before the stream's handler does anything
+// else.
+func (s *Stream) SetMark(mark any) {
+	s.call.conn.mu.Lock()
+	s.call.mark = mark
+	s.call.conn.mu.Unlock()
+}
+
+// Mark is Call.Mark.
+func (s *Stream) Mark() any { return s.call.mark }
+
 // EachMetadata is Call.EachMetadata.
 func (s *Stream) EachMetadata(f func(key, value string) bool) { s.call.EachMetadata(f) }
 

@@ -21,7 +21,10 @@ import (
 // administer serves the methods of Auth that go through the log as they come, and
 // answer with a header alone.
 func (s *Service) administer(field int) func(*rpc.Call) {
-	return func(c *rpc.Call) { s.proposeFor(c, field, answerCompact) }
+	return func(c *rpc.Call) {
+		s.auditField(c, field)
+		s.proposeFor(c, field, answerCompact)
+	}
 }
 
 // authStatus serves Auth.AuthStatus.
@@ -57,6 +60,7 @@ func (s *Service) userGet(c *rpc.Call) {
 	if !decoded(c, r.UnmarshalVT(c.Payload())) {
 		return
 	}
+	audited(c, &r)
 	s.readUsers(c, func(by *machine.Rights) error { return by.Auth.CheckSelf(by.Subject, r.Name) }, func(v *machine.View) error {
 		u, ok := v.Auth.User(r.Name)
 		if !ok {
@@ -82,6 +86,7 @@ func (s *Service) roleGet(c *rpc.Call) {
 	if !decoded(c, r.UnmarshalVT(c.Payload())) {
 		return
 	}
+	audited(c, &r)
 	s.readUsers(c, func(by *machine.Rights) error { return by.Auth.CheckHolder(by.Subject, r.Role) }, func(v *machine.View) error {
 		role, ok := v.Auth.Role(r.Role)
 		if !ok {
@@ -151,6 +156,7 @@ func receiveOwn(stream *rpc.Stream, r interface{ UnmarshalVT([]byte) error }) er
 	if err := r.UnmarshalVT(payload); err != nil {
 		return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 	}
+	audited(stream, r)
 	return nil
 }
 

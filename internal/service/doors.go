@@ -143,6 +143,7 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 			return
 		}
 		who := s.credentialOf(c)
+		noteCaller(c, who)
 		if who.token == "" || d == open || d == streamed {
 			enter(c, who)
 			return
@@ -160,10 +161,10 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 		case err != nil:
 			fail(c, err)
 		case d == inner: // the token's user is one
-			c.SetMark(known)
+			know(c, known)
 			inline(c)
 		default:
-			c.SetMark(known)
+			know(c, known)
 			who.known = known
 			enter(c, who)
 		}
@@ -182,13 +183,18 @@ func (s *Service) barredStream(d door, path string, stream rpc.StreamHandler) rp
 			return stream(ctx, st)
 		}
 		who := s.credentialOf(st)
+		noteCaller(st, who)
 		if !s.knows(d, v.Auth, who) {
 			if err := s.waitBarrier(ctx); err != nil {
 				return refuse(err)
 			}
 		}
-		if err := s.pass(d, s.c.Machine.View(), who); err != nil {
+		v = s.c.Machine.View()
+		if err := s.pass(d, v, who); err != nil {
 			return refuse(err)
+		}
+		if known, err := s.judge(v.Auth, who, true); err == nil && who.token != "" && v.Auth.Enabled {
+			know(st, known)
 		}
 		return stream(ctx, st)
 	}

@@ -98,7 +98,11 @@ func receive(stream *rpc.Stream, r request) error {
 	if err != nil {
 		return err
 	}
-	return unmarshal(r, payload)
+	if err := unmarshal(r, payload); err != nil {
+		return err
+	}
+	audited(stream, r)
+	return nil
 }
 
 // unmarshal decodes a message of a stream, which r then aliases.

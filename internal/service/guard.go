@@ -12,6 +12,8 @@ import (
 const (
 	statusPath = "/etcdserverpb.Maintenance/Status"
 	rangePath  = "/etcdserverpb.KV/Range"
+
+	authenticatePath = "/etcdserverpb.Auth/Authenticate"
 )
 
 // guarded is a method that refuses what this member cannot answer as it stands: a
@@ -23,6 +25,7 @@ func (s *Service) guarded(m rpc.Method) rpc.Method {
 	if m.Inline != nil {
 		inline := s.barredInline(d, m.Inline)
 		m.Inline = func(c *rpc.Call) {
+			s.beginAudit(d, c)
 			if err := s.standing(learners, c.Metadata); err != nil {
 				fail(c, err)
 				return
@@ -33,6 +36,7 @@ func (s *Service) guarded(m rpc.Method) rpc.Method {
 	if m.Stream != nil {
 		stream := s.barredStream(d, m.Path, m.Stream)
 		m.Stream = func(ctx context.Context, st *rpc.Stream) error {
+			s.beginAudit(d, st)
 			if err := s.standing(learners, st.Metadata); err != nil {
 				return toStatus(err)
 			}

@@ -19,6 +19,9 @@ import (
 type asked interface {
 	Metadata(key string) (string, bool)
 	Conn() *rpc.Conn
+	Path() string
+	Mark() any
+	SetMark(any)
 }
 
 // credential is what a call shows of whoever has made it: a token, or else the name
@@ -37,9 +40,9 @@ type credential struct {
 // into one header, everybody else into the other. What comes through the JSON gateway
 // has no certificate of its own.
 func (s *Service) credentialOf(a asked) credential {
-	call, unary := a.(*rpc.Call)
-	if unary {
-		if known, ok := call.Mark().(*remembered); ok {
+	call, _ := a.(*rpc.Call)
+	if call != nil {
+		if known := knownBy(call.Mark()); known != nil {
 			return credential{known: known, token: known.text}
 		}
 	}

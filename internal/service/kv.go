@@ -194,6 +194,7 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 	if !decoded(c, r.UnmarshalVTUnsafe(payload)) {
 		return
 	}
+	audited(c, r)
 	if err := checkTxn(r, s.c.MaxTxnOps); err != nil {
 		fail(c, err)
 		return

@@ -29,6 +29,7 @@ func (s *Service) rangeStream(ctx context.Context, stream *rpc.Stream) error {
 	if err := r.UnmarshalVTUnsafe(payload); err != nil {
 		return status.Error(codes.Internal, fmt.Sprintf("grpc: error unmarshalling request: %v", err))
 	}
+	audited(stream, r)
 	if err := checkRangeStream(r); err != nil {
 		return toStatus(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/audit"
 	"etcd.alt/internal/auth"
 	"etcd.alt/internal/auth/password"
 	"etcd.alt/internal/machine"
@@ -59,6 +60,8 @@ type Config struct {
 	Peers Peers
 	// StrictReconfig refuses changes of the membership that endanger the quorum.
 	StrictReconfig bool
+	// Audit is where is written who has asked for what. nil for nowhere.
+	Audit *audit.Log
 	// Now is the clock that tokens go by. nil for time.Now.
 	Now func() time.Time
 	// Admitted, if set, is called when a request has passed its doors, and before it is
@@ -210,7 +213,7 @@ type request interface{ UnmarshalVTUnsafe([]byte) error }
 // decode reads the payload into r, which aliases it and must not outlive the
 // handler. It answers the call if that fails.
 func decode(c *rpc.Call, r request) bool {
-	return decoded(c, r.UnmarshalVTUnsafe(c.Payload()))
+	return decoded(c, r.UnmarshalVTUnsafe(c.Payload())) && audited(c, r)
 }
 
 func decoded(c *rpc.Call, err error) bool {

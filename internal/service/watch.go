@@ -253,6 +253,7 @@ func (ws *watchStream) create(ctx context.Context, r *etcdserverpb.WatchCreateRe
 	if err != nil {
 		ws.hub.Refuse(reasonOf(err))
 	}
+	ws.s.auditWatch(ws.rpc, r, err)
 }
 
 // Header is watch.Sink's.

@@ -1,0 +1,168 @@
+package audit
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// waiting is how many records may wait for the disk.
+	waiting = 8192
+	// flushEvery is how long a record may wait in memory, and how often is looked
+	// whether the file is still the one that the path names.
+	flushEvery = time.Second
+)
+
+// Log is a file of records. Note may be called by anybody.
+type Log struct {
+	path    string
+	logger  *zap.Logger
+	records chan Record
+	dropped atomic.Uint64
+	stop    chan struct{}
+	once    sync.Once
+	done    sync.WaitGroup
+
+	// The writer's.
+	file    *os.File
+	out     *bufio.Writer
+	line    []byte
+	failing bool
+	told    uint64 // of dropped
+}
+
+// Open appends to the file at path, which is made where it is not there, for its owner
+// alone to read. Close must be called.
+func Open(path string, logger *zap.Logger) (*Log, error) {
+	if logger == nil {
+		logger = zap.NewNop()
+	}
+	l := &Log{path: path, logger: logger, records: make(chan Record, waiting), stop: make(chan struct{})}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	l.done.Go(l.routineWrite)
+	return l, nil
+}
+
+func (l *Log) open() error {
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	l.file, l.out = f, bufio.NewWriterSize(f, 64<<10)
+	return nil
+}
+
+// Note has a record written, soon. It never waits: where too many do, the record is
+// dropped. The record's slices are the log's from here on.
+func (l *Log) Note(r Record) {
+	select {
+	case l.records <- r:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// Dropped is how many records came to nothing.
+func (l *Log) Dropped() uint64 { return l.dropped.Load() }
+
+// Close writes what waits. Nobody calls Note any more.
+func (l *Log) Close() error {
+	l.once.Do(func() { close(l.stop) })
+	l.done.Wait()
+	if l.file == nil {
+		return nil
+	}
+	err := errors.Join(l.out.Flush(), l.file.Close())
+	l.file = nil
+	return err
+}
+
+func (l *Log) routineWrite() {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-l.records:
+			l.write(&r)
+		case <-tick.C:
+			l.tend()
+		case <-l.stop:
+			for {
+				select {
+				case r := <-l.records:
+					l.write(&r)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (l *Log) write(r *Record) {
+	if l.file == nil {
+		l.dropped.Add(1)
+		return
+	}
+	l.line = r.appendTo(l.line[:0])
+	if _, err := l.out.Write(l.line); err != nil {
+		l.failed(err)
+		l.dropped.Add(1)
+	}
+}
+
+// tend brings the lines to the file, and follows the path where the file was moved
+// away, as those do who rotate logs.
+func (l *Log) tend() {
+	if l.file != nil {
+		if err := l.out.Flush(); err != nil {
+			l.failed(err)
+		}
+	}
+	if l.file == nil || !l.current() {
+		if l.file != nil {
+			l.file.Close() // it is flushed
+		}
+		l.file = nil
+		if err := l.open(); err != nil {
+			l.failed(err)
+			return
+		}
+	}
+	if n := l.dropped.Load(); n != l.told {
+		l.logger.Warn("records of the audit log were dropped", zap.Uint64("dropped", n-l.told), zap.Uint64("dropped-in-all", n))
+		l.told = n
+	}
+	l.failing = false
+}
+
+// current says whether the path still names the file.
+func (l *Log) current() bool {
+	there, err := os.Stat(l.path)
+	if err != nil {
+		return false
+	}
+	own, err := l.file.Stat()
+	return err == nil && os.SameFile(there, own)
+}
+
+// failed gives the file up, to be opened anew; what was in its buffer is lost.
+func (l *Log) failed(err error) {
+	if !l.failing {
+		l.failing = true
+		l.logger.Error("the audit log cannot be written", zap.Error(fmt.Errorf("--audit-log: %w", err)))
+	}
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
+	}
+}

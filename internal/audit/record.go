@@ -1,0 +1,120 @@
+package audit
+
+import (
+	"encoding/base64"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// mostKeys is how many keys of a request are named, mostBytes how much of all of them.
+const (
+	mostKeys  = 100
+	mostBytes = 16 << 10
+)
+
+// Record is a request, and what became of it.
+type Record struct {
+	Time          time.Time
+	User, Address string
+	RPC           string
+	Keys          []Range
+	More          int // keys that are not among Keys
+	Lease         int64
+	Names         []string
+	Revision      int64
+	Verdict       string
+
+	bytes int // of Keys
+}
+
+// Range is the key from, or the keys to an end, which is as in requests.
+type Range struct{ Key, End string }
+
+// AddKeys names one more range, as long as there are not too many. Key and end are
+// copied.
+func (r *Record) AddKeys(key, end []byte) {
+	r.bytes += len(key) + len(end)
+	if len(r.Keys) >= mostKeys || r.bytes > mostBytes {
+		r.More++
+		return
+	}
+	r.Keys = append(r.Keys, Range{string(key), string(end)})
+}
+
+// appendTo appends the record as a line.
+func (r *Record) appendTo(b []byte) []byte {
+	b = append(b, `{"time":"`...)
+	b = r.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, '"')
+	if r.User != "" {
+		b = appendText(append(b, `,"user":`...), r.User)
+	}
+	b = appendText(append(b, `,"address":`...), r.Address)
+	b = appendText(append(b, `,"rpc":`...), r.RPC)
+	for i, k := range r.Keys {
+		b = append(b, first(i, `,"keys":[{`, `,{`)...)
+		b = appendKey(b, "key", k.Key)
+		if k.End != "" {
+			b = appendKey(append(b, ','), "range_end", k.End)
+		}
+		b = append(b, '}')
+	}
+	if len(r.Keys) > 0 {
+		b = append(b, ']')
+	}
+	if r.More > 0 {
+		b = strconv.AppendInt(append(b, `,"more":`...), int64(r.More), 10)
+	}
+	if r.Lease != 0 {
+		b = strconv.AppendInt(append(b, `,"lease":`...), r.Lease, 10)
+	}
+	for i, name := range r.Names {
+		b = append(b, first(i, `,"names":[`, `,`)...)
+		b = appendText(b, name)
+	}
+	if len(r.Names) > 0 {
+		b = append(b, ']')
+	}
+	b = strconv.AppendInt(append(b, `,"revision":`...), r.Revision, 10)
+	b = appendText(append(b, `,"verdict":`...), r.Verdict)
+	return append(b, "}\n"...)
+}
+
+func first(i int, begin, between string) string {
+	if i == 0 {
+		return begin
+	}
+	return between
+}
+
+// appendKey appends a member of an object, in base64 where it is not text.
+func appendKey(b []byte, name, value string) []byte {
+	b = append(append(b, '"'), name...)
+	if utf8.ValidString(value) {
+		return appendText(append(b, `":`...), value)
+	}
+	b = append(b, `_base64":"`...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(value))
+	return append(b, '"')
+}
+
+const hex = "0123456789abcdef"
+
+// appendText appends a JSON string (RFC 8259, section 7). What is not UTF-8 becomes
+// U+FFFD.
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < ' ' || r == 0x7f:
+			b = append(b, `\u00`...)
+			b = append(b, hex[r>>4], hex[r&15])
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
+}
