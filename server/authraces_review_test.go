@@ -1,0 +1,210 @@
+package server
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"etcd.alt/api/authpb"
+	pb "etcd.alt/api/etcdserverpb"
+	"etcd.alt/test/member"
+)
+
+// cut drops the log's entries on their way to one member, while it is set.
+type cut struct{ to atomic.Uint64 }
+
+func (c *cut) around(send func([]*raftpb.Message)) func([]*raftpb.Message) {
+	return func(all []*raftpb.Message) {
+		send(slices.DeleteFunc(slices.Clone(all), func(m *raftpb.Message) bool {
+			return m.GetType() == raftpb.MsgApp && m.GetTo() == c.to.Load()
+		}))
+	}
+}
+
+// lagging is a cluster of three whose first follower hears of nothing new once the cut
+// is set.
+func lagging(t *testing.T) (members []*Member, leader, follower int, c *cut) {
+	c = &cut{}
+	configs := clusterOf(t, 3)
+	for _, one := range configs {
+		one.BcryptCost, one.sending = 4, c.around
+	}
+	members = startAll(t, configs)
+	leader = leaderOf(t, members)
+	return members, leader, (leader + 1) % 3, c
+}
+
+// Whoever logs in at one member and adds a member at another that is a little behind
+// is told that the token is invalid: MemberAdd's door is the only one that does not
+// wait for the state that knows the token. The official client takes that for an
+// expired login.
+func TestReviewMemberAddKnowsAFreshToken(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	root := there.enable()
+	root.conn = here
+	_, err := root.get("k")
+	require.NoError(t, err, "the follower knows that rights are judged")
+
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	fresh := there.login("root", "r")
+	fresh.conn = here
+	done := make(chan error, 1)
+	go func() {
+		_, err := ask[pb.MemberAddResponse](fresh, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("at once: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	c.to.Store(0)
+	if !t.Failed() {
+		require.NoError(t, <-done)
+	}
+}
+
+// A put whose caller has given up (its deadline is over) is proposed anew, after
+// somebody else has changed the users: rule 34 has it start over until the request's
+// deadline. The caller was told DeadlineExceeded, has read the key, has decided on
+// something else, and is overwritten seconds later by a request that was refused once.
+func TestReviewNothingStartsOverAfterItsDeadline(t *testing.T) {
+	configs := clusterOf(t, 3)
+	pipes := make([]*pipe, len(configs))
+	for i, c := range configs {
+		c.BcryptCost = 4
+		pipes[i] = &pipe{some: make(chan struct{}, 1)}
+		c.sending = pipes[i].around
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	at, other := (leader+1)%3, (leader+2)%3
+	there := somebody{t, dial(t, members[other]), ""}
+	there.addRole("r", permission(authpb.Permission_READWRITE, "k", ""))
+	there.addUser("alice", "pw", "r")
+	root := there.enable()
+	require.NoError(t, root.put("k", "root"))
+	alice := there.login("alice", "pw")
+	alice.conn = dial(t, members[at])
+	_, err := alice.get("k")
+	require.NoError(t, err)
+
+	p := pipes[at]
+	p.mu.Lock()
+	p.shut = true
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", alice.token), 500*time.Millisecond)
+	defer cancel()
+	err = alice.conn.Invoke(ctx, "/etcdserverpb.KV/Put", &pb.PutRequest{Key: []byte("k"), Value: []byte("alice")}, &pb.PutResponse{})
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	root.addUser("somebody else", "pw")
+	time.Sleep(100 * time.Millisecond) // the server's own clock of the deadline
+	p.open()
+	require.Never(t, func() bool {
+		v, err := root.get("k")
+		return err == nil && v != "root"
+	}, time.Second, 50*time.Millisecond, "the put was refused, and begun again when nobody waited for it")
+}
+
+// Anybody who can reach a member that has no leader can fill its memory: a request with
+// a made-up simple token waits for a read barrier with its whole payload, up to 1.5 MB,
+// and is given back to no window or bound (200,000 of them may wait). Only requests
+// whose door has been passed were ever kept before.
+func TestReviewStrangersDoNotFillTheMemory(t *testing.T) {
+	configs := clusterOf(t, 3)
+	for _, c := range configs {
+		c.BcryptCost = 4
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	victim := members[(leader+1)%3]
+	anon := somebody{t, dial(t, members[leader]), ""}
+	root := anon.enable()
+	root.conn = dial(t, victim)
+	_, err := root.get("k")
+	require.NoError(t, err)
+	for i, m := range members {
+		if i != (leader+1)%3 {
+			require.NoError(t, m.Close())
+		}
+	}
+	heap := func() int64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return int64(s.HeapAlloc)
+	}
+	before := heap()
+	stranger := dial(t, victim)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615"), 5*time.Second)
+	defer cancel()
+	const requests, size = 300, 1 << 20
+	var wg sync.WaitGroup
+	var sent atomic.Int64
+	for range requests {
+		wg.Go(func() {
+			s, err := stranger.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, "/etcdserverpb.KV/Put")
+			if err != nil {
+				return
+			}
+			if s.SendMsg(&pb.PutRequest{Key: []byte("k"), Value: make([]byte, size)}) == nil && s.CloseSend() == nil {
+				sent.Add(1)
+			}
+			_ = s.RecvMsg(&pb.PutResponse{})
+		})
+	}
+	time.Sleep(3 * time.Second)
+	kept := heap() - before
+	cancel()
+	wg.Wait()
+	require.Less(t, kept, int64(128<<20), "%d requests of 1 MiB were sent", sent.Load())
+}
+
+// An administrator who is known by a client's certificate promotes a learner at a
+// member that does not lead. The leader is told nothing of who asks, refuses, and its
+// refusal is taken for a failure that passes: 70 requests and seven seconds later the
+// administrator reads "request timed out" and looks for a broken network.
+func TestReviewPromotionByCertificateAtAFollower(t *testing.T) {
+	ca := member.NewAuthority(t, "ca")
+	configs := clusterOf(t, 2)
+	for _, c := range configs {
+		c.BcryptCost = 4
+		c.ClientCertFile, c.ClientKeyFile = ca.Issue("member")
+		c.ClientTrustedCAFile, c.ClientCertAuth = ca.File(), true
+		c.ListenClientURLs = mustURLs("https://127.0.0.1:0")
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	as := func(m *Member) somebody {
+		conn, err := grpc.NewClient("passthrough:///"+m.ClientAddresses()[0].String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.Client(ca.Issue("root")))))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return somebody{t, conn, ""}
+	}
+	at, root := as(members[leader]), as(members[1-leader])
+	at.addUser("root", "r", "root")
+	must[pb.AuthEnableResponse](at, "Auth/AuthEnable", &pb.AuthEnableRequest{})
+	added := must[pb.MemberAddResponse](at, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+	require.Eventually(t, func() bool {
+		r, err := ask[pb.MemberListResponse](root, "Cluster/MemberList", &pb.MemberListRequest{})
+		return err == nil && len(r.Members) == 3
+	}, 20*time.Second, 20*time.Millisecond)
+	_, direct := ask[pb.MemberPromoteResponse](at, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	began := time.Now()
+	_, by := ask[pb.MemberPromoteResponse](root, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	t.Log(direct, "/", by, time.Since(began))
+	require.Equal(t, direct.Error(), by.Error())
+}
