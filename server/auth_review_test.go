@@ -12,10 +12,13 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/authpb"
 	pb "etcd.alt/api/etcdserverpb"
+	"etcd.alt/test/member"
 )
 
 // verbatim sends bytes as they are, and drops replies.
@@ -181,4 +184,39 @@ func TestReviewHashesThatCannotBeComparedAreRefused(t *testing.T) {
 	copy(hash, "$2a$31$")
 	_, err = ask[pb.AuthUserAddResponse](anon, "Auth/UserAdd", &pb.AuthUserAddRequest{Name: "slow", HashedPassword: base64.StdEncoding.EncodeToString(hash)})
 	require.Equal(t, codes.InvalidArgument, status.Code(err), "accepted: %v", err)
+}
+
+// An empty token is a token, and a bad one (etcd 3.4 was asked: Unauthenticated, all three). Here
+// it is none, so the request goes on as whoever shows the certificate, or as nobody with
+// another error: a proxy with a certificate of its own that passes on the (empty) token
+// of its user has the user act as the proxy.
+func TestReviewAnEmptyTokenIsABadOne(t *testing.T) {
+	m := start(t, authConfig(t))
+	defer m.Close()
+	anon := somebody{t, dial(t, m), ""}
+	root := anon.enable()
+	for _, headers := range [][]string{{"token", ""}, {"token", "", "authorization", root.token}, {"authorization", "Bearer "}} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), headers...)
+		err := anon.conn.Invoke(ctx, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k")}, &pb.RangeResponse{})
+		if err == nil || err.Error() != invalidToken {
+			t.Errorf("%q: %v", headers[:len(headers)-1], err)
+		}
+	}
+	ca := member.NewAuthority(t, "ca")
+	c := authConfig(t)
+	c.ClientCertFile, c.ClientKeyFile = ca.Issue("member")
+	c.ClientTrustedCAFile, c.ClientCertAuth = ca.File(), true
+	c.ListenClientURLs = mustURLs("https://127.0.0.1:0")
+	secure := start(t, c)
+	defer secure.Close()
+	conn, err := grpc.NewClient("passthrough:///"+secure.ClientAddresses()[0].String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.Client(ca.Issue("root")))))
+	require.NoError(t, err)
+	defer conn.Close()
+	somebody{t, conn, ""}.addUser("root", "r", "root")
+	must[pb.AuthEnableResponse](somebody{t, conn, ""}, "Auth/AuthEnable", &pb.AuthEnableRequest{})
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "token", "")
+	err = conn.Invoke(ctx, "/etcdserverpb.KV/Put", &pb.PutRequest{Key: []byte("k")}, &pb.PutResponse{})
+	if err == nil || err.Error() != invalidToken {
+		t.Errorf("with root's certificate: %v", err)
+	}
 }
