@@ -207,3 +207,63 @@ func TestReviewPromotionByCertificateAtAFollower(t *testing.T) {
 	t.Log(direct, "/", by, time.Since(began))
 	require.Equal(t, direct.Error(), by.Error())
 }
+
+// An administrator is dismissed, and that is acknowledged. At a member that has not
+// heard of it yet he compacts the history, raises an alarm that stops all writes, and
+// adds a member: what is judged at the door alone is judged in whatever state that
+// member is in, and nobody looks again. (A put of his would be refused at apply, a
+// linearizable read by its barrier: invariant 6 holds for them.)
+func TestReviewADismissedAdministratorAtALaggingMember(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	there.addUser("mallory", "pw", "root")
+	root := there.enable()
+	mallory := there.login("mallory", "pw")
+	mallory.conn = here
+	require.NoError(t, mallory.put("k", "v"))
+	require.NoError(t, mallory.put("k", "w"))
+
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	must[pb.AuthUserDeleteResponse](root, "Auth/UserDelete", &pb.AuthUserDeleteRequest{Name: "mallory"})
+	type outcome struct {
+		what string
+		err  error
+	}
+	done := make(chan outcome, 4)
+	go func() { done <- outcome{"put", mallory.put("k", "mallory")} }()
+	go func() {
+		_, err := ask[pb.CompactionResponse](mallory, "KV/Compact", &pb.CompactionRequest{Revision: 3})
+		done <- outcome{"compact", err}
+	}()
+	go func() {
+		_, err := ask[pb.AlarmResponse](mallory, "Maintenance/Alarm", &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, Alarm: pb.AlarmType_NOSPACE, MemberID: 1})
+		done <- outcome{"alarm", err}
+	}()
+	go func() {
+		_, err := ask[pb.MemberAddResponse](mallory, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- outcome{"add a member", err}
+	}()
+	time.Sleep(300 * time.Millisecond) // they are on their way, or wait
+	c.to.Store(0)
+	for range cap(done) {
+		if o := <-done; o.err == nil {
+			t.Errorf("%s: done", o.what)
+		} else {
+			t.Logf("%s: %v", o.what, o.err)
+		}
+	}
+}
+
+// Whoever logs in at one member and writes at another at once has the request wait on
+// a worker, behind a barrier. There it is kept (Call.Keep) while the connection's
+// goroutine notes the same: for -race.
+func TestReviewCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
+	members, leader, follower, _ := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	there.enable()
+	for range 60 {
+		fresh := there.login("root", "r")
+		fresh.conn = here
+		require.NoError(t, fresh.put("k", "v"))
+	}
+}
