@@ -267,3 +267,66 @@ func TestReviewCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
 		require.NoError(t, fresh.put("k", "v"))
 	}
 }
+
+// The same by nobody at all: authentication was switched on, and acknowledged; at a
+// member that is behind (it was down, say, and serves as soon as it has replayed its own
+// log) strangers without any token compact, raise alarms and change the membership.
+func TestReviewStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, stranger := somebody{t, dial(t, members[leader]), ""}, somebody{t, dial(t, members[follower]), ""}
+	require.NoError(t, stranger.put("k", "v"))
+	require.NoError(t, stranger.put("k", "w"))
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	there.enable()
+	done := make(chan error, 3)
+	go func() { done <- stranger.put("k", "stranger") }()
+	go func() {
+		_, err := ask[pb.CompactionResponse](stranger, "KV/Compact", &pb.CompactionRequest{Revision: 3})
+		done <- err
+	}()
+	go func() {
+		_, err := ask[pb.MemberAddResponse](stranger, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- err
+	}()
+	time.Sleep(300 * time.Millisecond)
+	c.to.Store(0)
+	for range cap(done) {
+		if err := <-done; err == nil {
+			t.Errorf("done for a stranger, after authentication was switched on")
+		} else {
+			t.Log(err)
+		}
+	}
+}
+
+// The password of a user is changed at a member that knows him as one without a
+// password: he was made anew meanwhile, with one. The member hashes nothing, drops the
+// new password, and proposes none; it is answered OK, and the user's stored hash is
+// empty: neither the old nor the new password gets him in. (Password and hash of a
+// request may differ from what the entry needs; the entry should be refused.)
+func TestReviewAPasswordIsNotLost(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there := somebody{t, dial(t, members[leader]), ""}
+	must[pb.AuthUserAddResponse](there, "Auth/UserAdd", &pb.AuthUserAddRequest{Name: "alice", Options: &authpb.UserAddOptions{NoPassword: true}})
+	root := there.enable()
+	here := root
+	here.conn = dial(t, members[follower])
+	_, err := here.get("k")
+	require.NoError(t, err)
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	must[pb.AuthUserDeleteResponse](root, "Auth/UserDelete", &pb.AuthUserDeleteRequest{Name: "alice"})
+	root.addUser("alice", "old")
+	done := make(chan error, 1)
+	go func() {
+		_, err := ask[pb.AuthUserChangePasswordResponse](here, "Auth/UserChangePassword", &pb.AuthUserChangePasswordRequest{Name: "alice", Password: "new"})
+		done <- err
+	}()
+	time.Sleep(300 * time.Millisecond)
+	c.to.Store(0)
+	want := "new"
+	if err := <-done; err != nil {
+		want = "old"
+	}
+	_, err = ask[pb.AuthenticateResponse](there, "Auth/Authenticate", &pb.AuthenticateRequest{Name: "alice", Password: want})
+	require.NoError(t, err, "with the password %q", want)
+}
