@@ -126,7 +126,8 @@ func TestReviewNothingStartsOverAfterItsDeadline(t *testing.T) {
 
 // Anybody who can reach a member that has no leader can fill its memory: a request with
 // a made-up simple token waits for a read barrier with its whole payload, up to 1.5 MB,
-// and is given back to no window or bound (200,000 of them may wait). Only requests
+// and no window or bound counts it (the queue of the inbox is emptied into one without
+// an end; 7 s and more without a quorum until they are given up). Only requests
 // whose door has been passed were ever kept before.
 func TestReviewStrangersDoNotFillTheMemory(t *testing.T) {
 	configs := clusterOf(t, 3)
@@ -329,4 +330,31 @@ func TestReviewAPasswordIsNotLost(t *testing.T) {
 	}
 	_, err = ask[pb.AuthenticateResponse](there, "Auth/Authenticate", &pb.AuthenticateRequest{Name: "alice", Password: want})
 	require.NoError(t, err, "with the password %q", want)
+}
+
+// A request whose token this member does not know yet waits for the state that does.
+// If its deadline ends meanwhile, or its caller cancels it, it is begun all the same:
+// the caller was told that it failed before it was even proposed. (rpc.Call.admit
+// refuses such a call where it has waited in the engine.)
+func TestReviewNothingBeginsAfterItsDeadline(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	root := there.enable()
+	require.NoError(t, root.put("k", "root"))
+	early := root
+	early.conn = here
+	_, err := early.get("k")
+	require.NoError(t, err)
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	fresh := there.login("root", "r")
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", fresh.token), 300*time.Millisecond)
+	defer cancel()
+	err = here.Invoke(ctx, "/etcdserverpb.KV/Put", &pb.PutRequest{Key: []byte("k"), Value: []byte("late")}, &pb.PutResponse{})
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	time.Sleep(100 * time.Millisecond) // the server's own clock of the deadline
+	c.to.Store(0)
+	require.Never(t, func() bool {
+		v, err := root.get("k")
+		return err == nil && v != "root"
+	}, 2*time.Second, 50*time.Millisecond, "begun when nobody waited for it")
 }
