@@ -1,0 +1,360 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"etcd.alt/api/authpb"
+	pb "etcd.alt/api/etcdserverpb"
+	"etcd.alt/test/member"
+)
+
+// cut drops the log's entries on their way to one member, while it is set.
+type cut struct{ to atomic.Uint64 }
+
+func (c *cut) around(send func([]*raftpb.Message)) func([]*raftpb.Message) {
+	return func(all []*raftpb.Message) {
+		send(slices.DeleteFunc(slices.Clone(all), func(m *raftpb.Message) bool {
+			return m.GetType() == raftpb.MsgApp && m.GetTo() == c.to.Load()
+		}))
+	}
+}
+
+// lagging is a cluster of three whose first follower hears of nothing new once the cut
+// is set.
+func lagging(t *testing.T) (members []*Member, leader, follower int, c *cut) {
+	c = &cut{}
+	configs := clusterOf(t, 3)
+	for _, one := range configs {
+		one.BcryptCost, one.sending = 4, c.around
+	}
+	members = startAll(t, configs)
+	leader = leaderOf(t, members)
+	return members, leader, (leader + 1) % 3, c
+}
+
+// Whoever logs in at one member and adds a member at another that is a little behind
+// is told that the token is invalid: MemberAdd's door is the only one that does not
+// wait for the state that knows the token. The official client takes that for an
+// expired login.
+func TestReviewMemberAddKnowsAFreshToken(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	root := there.enable()
+	root.conn = here
+	_, err := root.get("k")
+	require.NoError(t, err, "the follower knows that rights are judged")
+
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	fresh := there.login("root", "r")
+	fresh.conn = here
+	done := make(chan error, 1)
+	go func() {
+		_, err := ask[pb.MemberAddResponse](fresh, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("at once: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	c.to.Store(0)
+	if !t.Failed() {
+		require.NoError(t, <-done)
+	}
+}
+
+// A put whose caller has given up (its deadline is over) is proposed anew, after
+// somebody else has changed the users: rule 34 has it start over until the request's
+// deadline. The caller was told DeadlineExceeded, has read the key, has decided on
+// something else, and is overwritten seconds later by a request that was refused once.
+func TestReviewNothingStartsOverAfterItsDeadline(t *testing.T) {
+	configs := clusterOf(t, 3)
+	pipes := make([]*pipe, len(configs))
+	for i, c := range configs {
+		c.BcryptCost = 4
+		pipes[i] = &pipe{some: make(chan struct{}, 1)}
+		c.sending = pipes[i].around
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	at, other := (leader+1)%3, (leader+2)%3
+	there := somebody{t, dial(t, members[other]), ""}
+	there.addRole("r", permission(authpb.Permission_READWRITE, "k", ""))
+	there.addUser("alice", "pw", "r")
+	root := there.enable()
+	require.NoError(t, root.put("k", "root"))
+	alice := there.login("alice", "pw")
+	alice.conn = dial(t, members[at])
+	_, err := alice.get("k")
+	require.NoError(t, err)
+
+	p := pipes[at]
+	p.mu.Lock()
+	p.shut = true
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", alice.token), 500*time.Millisecond)
+	defer cancel()
+	err = alice.conn.Invoke(ctx, "/etcdserverpb.KV/Put", &pb.PutRequest{Key: []byte("k"), Value: []byte("alice")}, &pb.PutResponse{})
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	root.addUser("somebody else", "pw")
+	time.Sleep(100 * time.Millisecond) // the server's own clock of the deadline
+	p.open()
+	require.Never(t, func() bool {
+		v, err := root.get("k")
+		return err == nil && v != "root"
+	}, time.Second, 50*time.Millisecond, "the put was refused, and begun again when nobody waited for it")
+}
+
+// Anybody who can reach a member that has no leader can fill its memory: a request with
+// a made-up simple token waits for a read barrier with its whole payload, up to 1.5 MB,
+// and no window or bound counts it (the queue of the inbox is emptied into one without
+// an end; 7 s and more without a quorum until they are given up). Only requests
+// whose door has been passed were ever kept before.
+func TestReviewStrangersDoNotFillTheMemory(t *testing.T) {
+	configs := clusterOf(t, 3)
+	for _, c := range configs {
+		c.BcryptCost = 4
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	victim := members[(leader+1)%3]
+	anon := somebody{t, dial(t, members[leader]), ""}
+	root := anon.enable()
+	root.conn = dial(t, victim)
+	_, err := root.get("k")
+	require.NoError(t, err)
+	for i, m := range members {
+		if i != (leader+1)%3 {
+			require.NoError(t, m.Close())
+		}
+	}
+	stranger := dial(t, victim)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615"), 5*time.Second)
+	defer cancel()
+	const requests, size = 300, 1 << 20
+	message := &pb.PutRequest{Key: []byte("k"), Value: make([]byte, size)}
+	var wg sync.WaitGroup
+	for range requests {
+		wg.Go(func() { _ = stranger.Invoke(ctx, "/etcdserverpb.KV/Put", message, &pb.PutResponse{}) })
+	}
+	time.Sleep(2500 * time.Millisecond)
+	runtime.GC()
+	var profile bytes.Buffer
+	require.NoError(t, pprof.Lookup("heap").WriteTo(&profile, 1))
+	cancel()
+	wg.Wait()
+	kept := int64(0) // by the server alone: the client is in this process, too
+	for _, stack := range strings.Split(profile.String(), "\n\n") {
+		for _, one := range regexp.MustCompile(`(?m)^\d+: (\d+) \[.*\n(?:#.*\n)*#.*KeepPayload`).FindAllStringSubmatch(stack, -1) {
+			n, err := strconv.ParseInt(one[1], 10, 64)
+			require.NoError(t, err)
+			kept += n
+		}
+	}
+	require.Less(t, kept, int64(64<<20), "bytes of strangers' requests in the server's memory, of %d", requests*size)
+}
+
+// An administrator who is known by a client's certificate promotes a learner at a
+// member that does not lead. The leader is told nothing of who asks, refuses, and its
+// refusal is taken for a failure that passes: 70 requests and seven seconds later the
+// administrator reads "request timed out" and looks for a broken network.
+func TestReviewPromotionByCertificateAtAFollower(t *testing.T) {
+	ca := member.NewAuthority(t, "ca")
+	configs := clusterOf(t, 2)
+	for _, c := range configs {
+		c.BcryptCost = 4
+		c.ClientCertFile, c.ClientKeyFile = ca.Issue("member")
+		c.ClientTrustedCAFile, c.ClientCertAuth = ca.File(), true
+		c.ListenClientURLs = mustURLs("https://127.0.0.1:0")
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	as := func(m *Member) somebody {
+		conn, err := grpc.NewClient("passthrough:///"+m.ClientAddresses()[0].String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.Client(ca.Issue("root")))))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return somebody{t, conn, ""}
+	}
+	at, root := as(members[leader]), as(members[1-leader])
+	at.addUser("root", "r", "root")
+	must[pb.AuthEnableResponse](at, "Auth/AuthEnable", &pb.AuthEnableRequest{})
+	added := must[pb.MemberAddResponse](at, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+	require.Eventually(t, func() bool {
+		r, err := ask[pb.MemberListResponse](root, "Cluster/MemberList", &pb.MemberListRequest{})
+		return err == nil && len(r.Members) == 3
+	}, 20*time.Second, 20*time.Millisecond)
+	_, direct := ask[pb.MemberPromoteResponse](at, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	began := time.Now()
+	_, by := ask[pb.MemberPromoteResponse](root, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	t.Log(direct, "/", by, time.Since(began))
+	require.Equal(t, direct.Error(), by.Error())
+}
+
+// An administrator is dismissed, and that is acknowledged. At a member that has not
+// heard of it yet he compacts the history, raises an alarm that stops all writes, and
+// adds a member: what is judged at the door alone is judged in whatever state that
+// member is in, and nobody looks again. (A put of his would be refused at apply, a
+// linearizable read by its barrier: invariant 6 holds for them.)
+func TestReviewADismissedAdministratorAtALaggingMember(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	there.addUser("mallory", "pw", "root")
+	root := there.enable()
+	mallory := there.login("mallory", "pw")
+	mallory.conn = here
+	require.NoError(t, mallory.put("k", "v"))
+	require.NoError(t, mallory.put("k", "w"))
+
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	must[pb.AuthUserDeleteResponse](root, "Auth/UserDelete", &pb.AuthUserDeleteRequest{Name: "mallory"})
+	type outcome struct {
+		what string
+		err  error
+	}
+	done := make(chan outcome, 4)
+	go func() { done <- outcome{"put", mallory.put("k", "mallory")} }()
+	go func() {
+		_, err := ask[pb.CompactionResponse](mallory, "KV/Compact", &pb.CompactionRequest{Revision: 3})
+		done <- outcome{"compact", err}
+	}()
+	go func() {
+		_, err := ask[pb.AlarmResponse](mallory, "Maintenance/Alarm", &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, Alarm: pb.AlarmType_NOSPACE, MemberID: 1})
+		done <- outcome{"alarm", err}
+	}()
+	go func() {
+		_, err := ask[pb.MemberAddResponse](mallory, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- outcome{"add a member", err}
+	}()
+	time.Sleep(300 * time.Millisecond) // they are on their way, or wait
+	c.to.Store(0)
+	for range cap(done) {
+		if o := <-done; o.err == nil {
+			t.Errorf("%s: done", o.what)
+		} else {
+			t.Logf("%s: %v", o.what, o.err)
+		}
+	}
+}
+
+// Whoever logs in at one member and writes at another at once has the request wait on
+// a worker, behind a barrier. There it is kept (Call.Keep) while the connection's
+// goroutine notes the same: for -race.
+func TestReviewCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
+	members, leader, follower, _ := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	there.enable()
+	for range 60 {
+		fresh := there.login("root", "r")
+		fresh.conn = here
+		require.NoError(t, fresh.put("k", "v"))
+	}
+}
+
+// The same by nobody at all: authentication was switched on, and acknowledged; at a
+// member that is behind (it was down, say, and serves as soon as it has replayed its own
+// log) strangers without any token compact, raise alarms and change the membership.
+func TestReviewStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, stranger := somebody{t, dial(t, members[leader]), ""}, somebody{t, dial(t, members[follower]), ""}
+	require.NoError(t, stranger.put("k", "v"))
+	require.NoError(t, stranger.put("k", "w"))
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	there.enable()
+	done := make(chan error, 3)
+	go func() { done <- stranger.put("k", "stranger") }()
+	go func() {
+		_, err := ask[pb.CompactionResponse](stranger, "KV/Compact", &pb.CompactionRequest{Revision: 3})
+		done <- err
+	}()
+	go func() {
+		_, err := ask[pb.MemberAddResponse](stranger, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}, IsLearner: true})
+		done <- err
+	}()
+	time.Sleep(300 * time.Millisecond)
+	c.to.Store(0)
+	for range cap(done) {
+		if err := <-done; err == nil {
+			t.Errorf("done for a stranger, after authentication was switched on")
+		} else {
+			t.Log(err)
+		}
+	}
+}
+
+// The password of a user is changed at a member that knows him as one without a
+// password: he was made anew meanwhile, with one. The member hashes nothing, drops the
+// new password, and proposes none; it is answered OK, and the user's stored hash is
+// empty: neither the old nor the new password gets him in. (Password and hash of a
+// request may differ from what the entry needs; the entry should be refused.)
+func TestReviewAPasswordIsNotLost(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there := somebody{t, dial(t, members[leader]), ""}
+	must[pb.AuthUserAddResponse](there, "Auth/UserAdd", &pb.AuthUserAddRequest{Name: "alice", Options: &authpb.UserAddOptions{NoPassword: true}})
+	root := there.enable()
+	here := root
+	here.conn = dial(t, members[follower])
+	_, err := here.get("k")
+	require.NoError(t, err)
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	must[pb.AuthUserDeleteResponse](root, "Auth/UserDelete", &pb.AuthUserDeleteRequest{Name: "alice"})
+	root.addUser("alice", "old")
+	done := make(chan error, 1)
+	go func() {
+		_, err := ask[pb.AuthUserChangePasswordResponse](here, "Auth/UserChangePassword", &pb.AuthUserChangePasswordRequest{Name: "alice", Password: "new"})
+		done <- err
+	}()
+	time.Sleep(300 * time.Millisecond)
+	c.to.Store(0)
+	want := "new"
+	if err := <-done; err != nil {
+		want = "old"
+	}
+	_, err = ask[pb.AuthenticateResponse](there, "Auth/Authenticate", &pb.AuthenticateRequest{Name: "alice", Password: want})
+	require.NoError(t, err, "with the password %q", want)
+}
+
+// A request whose token this member does not know yet waits for the state that does.
+// If its deadline ends meanwhile, or its caller cancels it, it is begun all the same:
+// the caller was told that it failed before it was even proposed. (rpc.Call.admit
+// refuses such a call where it has waited in the engine.)
+func TestReviewNothingBeginsAfterItsDeadline(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	root := there.enable()
+	require.NoError(t, root.put("k", "root"))
+	early := root
+	early.conn = here
+	_, err := early.get("k")
+	require.NoError(t, err)
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	fresh := there.login("root", "r")
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", fresh.token), 300*time.Millisecond)
+	defer cancel()
+	err = here.Invoke(ctx, "/etcdserverpb.KV/Put", &pb.PutRequest{Key: []byte("k"), Value: []byte("late")}, &pb.PutResponse{})
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	time.Sleep(100 * time.Millisecond) // the server's own clock of the deadline
+	c.to.Store(0)
+	require.Never(t, func() bool {
+		v, err := root.get("k")
+		return err == nil && v != "root"
+	}, 2*time.Second, 50*time.Millisecond, "begun when nobody waited for it")
+}
