@@ -233,8 +233,7 @@ func TestLeasesUnderRights(t *testing.T) {
 	must[pb.LeaseLeasesResponse](root, "Lease/LeaseLeases", &pb.LeaseLeasesRequest{})
 
 	renew := func(s somebody, id int64) error {
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "token", s.token)
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(s.with(t.Context()))
 		defer cancel()
 		stream, err := s.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/etcdserverpb.Lease/LeaseKeepAlive")
 		require.NoError(t, err)

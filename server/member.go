@@ -183,6 +183,7 @@ func (m *Member) start(ctx context.Context) error {
 	if err := m.waitServing(ctx); err != nil {
 		return err
 	}
+	m.users.Serve()
 	m.service = service.New(service.Config{
 		Users:           m.users,
 		Passwords:       m.passwords,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -204,7 +205,7 @@ func (c *island) bySnapshot(at int, root somebody, change func()) {
 	for range 16 {
 		wg.Go(func() {
 			for i := range 700 {
-				if err := root.put("filler", fmt.Sprint(i)); err != nil {
+				if err := root.put("filler", strings.Repeat(fmt.Sprint(i), 1500)); err != nil {
 					t.Error(err)
 					return
 				}

@@ -43,10 +43,11 @@ func spanOf(key, end []byte) span {
 func (r *Rights) add(permissions []*authpb.Permission) {
 	for _, p := range permissions {
 		s := spanOf(p.Key, p.RangeEnd)
-		if p.PermType != authpb.Permission_WRITE {
+		// A type of a later version gives nothing.
+		if p.PermType == authpb.Permission_READ || p.PermType == authpb.Permission_READWRITE {
 			r.may[Read] = append(r.may[Read], s)
 		}
-		if p.PermType != authpb.Permission_READ {
+		if p.PermType == authpb.Permission_WRITE || p.PermType == authpb.Permission_READWRITE {
 			r.may[Write] = append(r.may[Write], s)
 		}
 	}
@@ -68,6 +69,14 @@ func (r *Rights) unite() {
 		}
 		r.may[right] = slices.Clip(united)
 	}
+}
+
+// Equal says that both allow the same. nil is nobody's.
+func (r *Rights) Equal(o *Rights) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.root == o.root && slices.Equal(r.may[Read], o.may[Read]) && slices.Equal(r.may[Write], o.may[Write])
 }
 
 // Root says that everything is allowed.

@@ -30,6 +30,7 @@ type State struct {
 	revision, disabled uint64
 	users              *btree.Map[string, *User]
 	roles              *btree.Map[string, *Role]
+	bytes              int // of users and roles
 
 	view *View // as it is now; nil after a change
 }
@@ -41,7 +42,7 @@ func newState() *State {
 // View is the state as it is. It is the same one until something changes.
 func (s *State) View() *View {
 	if s.view == nil {
-		s.view = &View{Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, users: s.users.Copy(), roles: s.roles.Copy()}
+		s.view = &View{Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, bytes: s.bytes, users: s.users.Copy(), roles: s.roles.Copy()}
 	}
 	return s.view
 }
@@ -128,9 +129,11 @@ func (s *State) DeleteUser(b *store.Batch, name string) error {
 	if s.enabled && name == Root {
 		return errs.InvalidAuthMgmt
 	}
-	if _, ok := s.users.Delete(name); !ok {
+	u, ok := s.users.Delete(name)
+	if !ok {
 		return errs.UserNotFound
 	}
+	s.bytes -= u.size()
 	b.Delete(store.SpaceAuth, userKey(name))
 	s.changed(b)
 	return nil
@@ -198,9 +201,11 @@ func (s *State) DeleteRole(b *store.Batch, name string) error {
 	if s.enabled && name == Root {
 		return errs.InvalidAuthMgmt
 	}
-	if _, ok := s.roles.Delete(name); !ok {
+	r, ok := s.roles.Delete(name)
+	if !ok {
 		return errs.RoleNotFound
 	}
+	s.bytes -= r.size()
 	b.Delete(store.SpaceAuth, roleKey(name))
 	var holders []*User
 	s.users.Scan(func(_ string, u *User) bool {

@@ -73,7 +73,7 @@ func (s *State) load(key string, value []byte) error {
 		if u.Name != key[1:] || !slices.IsSorted(u.Roles) {
 			return errRecord
 		}
-		s.users.Set(u.Name, u)
+		s.putUser(u)
 	case key[0] == roleRecord:
 		var stored authpb.Role
 		if err := stored.UnmarshalVT(value); err != nil {
@@ -82,7 +82,7 @@ func (s *State) load(key string, value []byte) error {
 		if string(stored.Name) != key[1:] {
 			return errRecord
 		}
-		s.roles.Set(key[1:], &Role{Name: key[1:], Permissions: stored.KeyPermission})
+		s.putRole(&Role{Name: key[1:], Permissions: stored.KeyPermission})
 	default:
 		return errRecord
 	}
@@ -108,10 +108,11 @@ func (s *State) writeMeta(b *store.Batch) {
 // setUser puts a user in, whose strings may lie in memory that is used again.
 func (s *State) setUser(b *store.Batch, u *User) {
 	u.Name = strings.Clone(u.Name)
+	u.Roles = slices.Clone(u.Roles) // those there are may be in views
 	for i, role := range u.Roles {
 		u.Roles[i] = strings.Clone(role)
 	}
-	s.users.Set(u.Name, u)
+	s.putUser(u)
 	stored := &authpb.User{Name: []byte(u.Name), Password: u.Hash, Roles: u.Roles, Options: &authpb.UserAddOptions{NoPassword: u.NoPassword}}
 	value := binary.BigEndian.AppendUint64(nil, u.Made)
 	value = binary.BigEndian.AppendUint64(value, u.Changed)
@@ -121,8 +122,41 @@ func (s *State) setUser(b *store.Batch, u *User) {
 // setRole puts a role in, whose name may lie in memory that is used again.
 func (s *State) setRole(b *store.Batch, r *Role) {
 	r.Name = strings.Clone(r.Name)
-	s.roles.Set(r.Name, r)
+	s.putRole(r)
 	b.Set(store.SpaceAuth, roleKey(r.Name), encoded(&authpb.Role{Name: []byte(r.Name), KeyPermission: r.Permissions}))
+}
+
+// perRecord is what a record takes beside its strings, about.
+const perRecord = 128
+
+func (u *User) size() int {
+	n := perRecord + len(u.Name) + len(u.Hash)
+	for _, role := range u.Roles {
+		n += len(role) + 16
+	}
+	return n
+}
+
+func (r *Role) size() int {
+	n := perRecord + len(r.Name)
+	for _, p := range r.Permissions {
+		n += perRecord + len(p.Key) + len(p.RangeEnd)
+	}
+	return n
+}
+
+func (s *State) putUser(u *User) {
+	if old, ok := s.users.Set(u.Name, u); ok {
+		s.bytes -= old.size()
+	}
+	s.bytes += u.size()
+}
+
+func (s *State) putRole(r *Role) {
+	if old, ok := s.roles.Set(r.Name, r); ok {
+		s.bytes -= old.size()
+	}
+	s.bytes += r.size()
 }
 
 func encoded(m interface{ MarshalVT() ([]byte, error) }) []byte {

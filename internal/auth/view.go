@@ -51,10 +51,14 @@ type View struct {
 	// never on.
 	Disabled uint64
 
+	bytes  int
 	users  *btree.Map[string, *User]
 	roles  *btree.Map[string, *Role]
 	rights sync.Map // of users, by name, as they were asked for
 }
+
+// Bytes is about what all of it takes in memory.
+func (v *View) Bytes() int { return v.bytes }
 
 // User returns the user of a name.
 func (v *View) User(name string) (*User, bool) { return v.users.Get(name) }

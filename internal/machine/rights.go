@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"slices"
+
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/auth"
@@ -25,6 +27,8 @@ type Rights struct {
 	// Known are the subject's rights in Auth, which the subject was authorised in; nil
 	// where they are to be looked up.
 	Known *auth.Rights
+
+	leases []int64 // whose keys may be written, as was found before
 }
 
 // forbidden says why a request may not be applied: nil if it may. What is not named
@@ -113,11 +117,17 @@ func (by *Rights) Lease(right auth.Right, id int64) error {
 	if _, ok := by.Leases.Get(id); !ok || by.Root() == nil {
 		return nil
 	}
+	if right == auth.Write && slices.Contains(by.leases, id) {
+		return nil
+	}
 	var err error
 	by.Leases.EachKey(id, func(key string) bool {
 		err = by.Keys(right, []byte(key), nil)
 		return err == nil
 	})
+	if err == nil && right == auth.Write {
+		by.leases = append(by.leases, id)
+	}
 	return err
 }
 

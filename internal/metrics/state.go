@@ -35,6 +35,7 @@ var plain = []struct {
 	{gauge("etcd_server_learner_promote_successes", "Learners that this member has promoted as the leader."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.Promoted) }},
 	{gauge("etcd_debugging_mvcc_current_revision", "The newest revision."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Revision) }},
 	{gauge("etcd_debugging_mvcc_compact_revision", "The revision below which history is gone; -1 for none."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Compacted) }},
+	{gauge("etcd_server_audit_dropped_total", "Records of the audit log that came to nothing."), prometheus.CounterValue, func(g *service.Gauges) float64 { return float64(g.AuditDropped) }},
 	{gauge("etcd_debugging_auth_revision", "The newest auth revision."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.AuthRevision) }},
 	{gauge("etcd_debugging_mvcc_keys_total", "Live keys."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Keys) }},
 	{gauge("etcd_server_quota_backend_bytes", "Bytes that may be in use; 0 for any number."), prometheus.GaugeValue, func(g *service.Gauges) float64 { return float64(g.Quota) }},

@@ -74,7 +74,9 @@ type Call struct {
 // from any goroutine. It must be called before the Call is given away. It
 // returns the Call.
 func (call *Call) Keep() *Call {
-	call.kept = true
+	if !call.kept { // others may look at it, once it was kept
+		call.kept = true
+	}
 	return call
 }
 
@@ -101,6 +103,13 @@ func (call *Call) Now() time.Duration { return time.Duration(call.conn.s.now()) 
 // Lane is a number that the calls of a connection share, and few of other
 // connections: who counts calls can spread the counts by it.
 func (call *Call) Lane() uint32 { return call.conn.lane }
+
+// Over says that the call was decided: nobody waits for an answer any more.
+func (call *Call) Over() bool {
+	call.conn.mu.Lock()
+	defer call.conn.mu.Unlock()
+	return call.answered || call.closed || call.deadline != 0 && call.conn.s.now() >= call.deadline
+}
 
 // Payload is the request message. It is valid until the handler returns;
 // whoever needs it longer copies it.

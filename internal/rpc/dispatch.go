@@ -354,7 +354,7 @@ func (c *Conn) run(call *Call) {
 	closed := call.closed
 	if !closed {
 		// Not answered, or its reply waits for windows: it is not ours to reuse.
-		call.kept = true
+		call.Keep()
 	}
 	c.mu.Unlock()
 	c.served()

@@ -316,7 +316,9 @@ func (c *Conn) completeLocked(call *Call) {
 // grantLocked opens the stream's window for the rest of an accepted message, now
 // or when others have finished theirs.
 func (c *Conn) grantLocked(call *Call, rest int64) {
-	need := rest - call.recvWindow
+	// One byte more: some peers send nothing at all on a stream whose window is shut, not
+	// even its end.
+	need := rest + 1 - call.recvWindow
 	if need <= 0 {
 		return
 	}

@@ -15,17 +15,19 @@ func (s *Service) alarm(c *rpc.Call) {
 	if !decoded(c, r.UnmarshalVT(c.Payload())) {
 		return
 	}
-	by, err := s.rightsOf(c)
-	if err == nil && r.Action != etcdserverpb.AlarmRequest_GET {
-		err = by.Root()
-	}
-	if err != nil {
-		fail(c, err)
-		return
-	}
 	switch r.Action {
 	case etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmRequest_DEACTIVATE:
-		s.propose(c, fieldAlarm, by.Subject, answerAlarm)
+		s.afterBarrier(c, func() {
+			by, err := s.rightsOf(c)
+			if err == nil {
+				err = by.Root()
+			}
+			if err != nil {
+				fail(c, err)
+				return
+			}
+			s.propose(c, fieldAlarm, by.Subject, answerAlarm)
+		})
 	case etcdserverpb.AlarmRequest_GET:
 		s.linearizable(c, func() {
 			view := s.c.Machine.View()

@@ -9,7 +9,6 @@ import (
 	"etcd.alt/api/errs"
 	pb "etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/audit"
-	"etcd.alt/internal/auth"
 	"etcd.alt/internal/rpc"
 )
 
@@ -74,21 +73,6 @@ func audited(a asked, r any) bool {
 		m.mu.Unlock()
 	}
 	return true
-}
-
-// auditField is audited for a request that is not decoded here, but sent on as it is.
-func (s *Service) auditField(c *rpc.Call, field int) {
-	if _, ok := c.Mark().(*auditing); !ok {
-		return
-	}
-	data, _ := appendReplicated(nil, field, c.Payload(), 0, auth.Subject{})
-	r := &pb.InternalRaftRequest{}
-	if r.UnmarshalVT(data) != nil {
-		return
-	}
-	for _, one := range []any{r.AuthUserDelete, r.AuthUserGrantRole, r.AuthUserRevokeRole, r.AuthRoleAdd, r.AuthRoleDelete, r.AuthRoleGrantPermission, r.AuthRoleRevokePermission} {
-		audited(c, one)
-	}
 }
 
 // auditWatch notes a watcher that was made, or refused.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"unicode/utf8"
 
-	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"etcd.alt/api/authpb"
 	"etcd.alt/api/errs"
@@ -22,9 +25,102 @@ import (
 // answer with a header alone.
 func (s *Service) administer(field int) func(*rpc.Call) {
 	return func(c *rpc.Call) {
-		s.auditField(c, field)
+		r, err := administrative(field, c.Payload())
+		if !decoded(c, err) {
+			return
+		}
+		audited(c, r)
+		if err := s.roomForUsers(r); err != nil {
+			fail(c, err)
+			return
+		}
 		s.proposeFor(c, field, answerCompact)
 	}
+}
+
+// administrative decodes the request of a field, as every member will: what cannot be
+// decoded must not get into the log.
+func administrative(field int, payload []byte) (any, error) {
+	var r interface {
+		proto.Message
+		UnmarshalVT([]byte) error
+	}
+	switch field {
+	case fieldAuthEnable:
+		r = &etcdserverpb.AuthEnableRequest{}
+	case fieldAuthDisable:
+		r = &etcdserverpb.AuthDisableRequest{}
+	case fieldAuthUserDelete:
+		r = &etcdserverpb.AuthUserDeleteRequest{}
+	case fieldAuthUserGrantRole:
+		r = &etcdserverpb.AuthUserGrantRoleRequest{}
+	case fieldAuthUserRevokeRole:
+		r = &etcdserverpb.AuthUserRevokeRoleRequest{}
+	case fieldAuthRoleAdd:
+		r = &etcdserverpb.AuthRoleAddRequest{}
+	case fieldAuthRoleDelete:
+		r = &etcdserverpb.AuthRoleDeleteRequest{}
+	case fieldAuthRoleGrantPermission:
+		r = &etcdserverpb.AuthRoleGrantPermissionRequest{}
+	case fieldAuthRoleRevokePermission:
+		r = &etcdserverpb.AuthRoleRevokePermissionRequest{}
+	default:
+		return nil, fmt.Errorf("field %d is no request of this kind", field)
+	}
+	if err := r.UnmarshalVT(payload); err != nil {
+		return nil, err
+	}
+	return r, textual(r)
+}
+
+// textual says that the strings of a message are text, without which nobody could name
+// what they name.
+func textual(m proto.Message) (err error) {
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Kind() == protoreflect.StringKind && !f.IsList() && !utf8.ValidString(v.String()) {
+			err = fmt.Errorf("string field contains invalid UTF-8: %s", f.Name())
+		}
+		return err == nil
+	})
+	return err
+}
+
+const (
+	// longestName bounds the names of users and roles, in bytes.
+	longestName = 4 << 10
+	// usersBytes is what users and roles may take, all together: they lie in the memory
+	// of every member.
+	usersBytes = 32 << 20
+)
+
+// roomForUsers refuses what would have users and roles take too much.
+func (s *Service) roomForUsers(r any) error {
+	var more int
+	switch r := r.(type) {
+	case *etcdserverpb.AuthUserAddRequest:
+		more = len(r.Name)
+	case *etcdserverpb.AuthRoleAddRequest:
+		more = len(r.Name)
+	case *etcdserverpb.AuthRoleGrantPermissionRequest:
+		if s.c.Machine.View().Auth.Bytes()+len(r.Perm.GetKey())+len(r.Perm.GetRangeEnd()) > usersBytes {
+			return errs.NoSpace
+		}
+		return nil
+	case *etcdserverpb.AuthUserGrantRoleRequest:
+		if s.c.Machine.View().Auth.Bytes() > usersBytes {
+			return errs.NoSpace
+		}
+		return nil
+	default:
+		return nil
+	}
+	if more > longestName {
+		return status.Errorf(codes.InvalidArgument, "etcdserver: the name has %d bytes; %d is the most", more, longestName)
+	}
+	if s.c.Machine.View().Auth.Bytes()+more > usersBytes {
+		return errs.NoSpace
+	}
+	return nil
 }
 
 // authStatus serves Auth.AuthStatus.
@@ -115,6 +211,9 @@ func (s *Service) userAdd(ctx context.Context, stream *rpc.Stream) error {
 	if err := receiveOwn(stream, r); err != nil {
 		return err
 	}
+	if err := s.roomForUsers(r); err != nil {
+		return toStatus(err)
+	}
 	if !r.Options.GetNoPassword() && r.Name != "" {
 		if err := s.hashPassword(ctx, stream, r.Name, &r.Password, &r.HashedPassword); err != nil {
 			return toStatus(err)
@@ -134,10 +233,10 @@ func (s *Service) userChangePassword(ctx context.Context, stream *rpc.Stream) er
 	if err := receiveOwn(stream, r); err != nil {
 		return err
 	}
-	if u, ok := s.c.Machine.View().Auth.User(r.Name); !ok || !u.NoPassword {
-		if err := s.hashPassword(ctx, stream, r.Name, &r.Password, &r.HashedPassword); err != nil {
-			return toStatus(err)
-		}
+	// Of a user without a password too, who keeps none: this member may not know that
+	// he has one by now.
+	if err := s.hashPassword(ctx, stream, r.Name, &r.Password, &r.HashedPassword); err != nil {
+		return toStatus(err)
 	}
 	r.Password = ""
 	h, err := s.administerNow(ctx, stream, &etcdserverpb.InternalRaftRequest{AuthUserChangePassword: r})
@@ -148,12 +247,18 @@ func (s *Service) userChangePassword(ctx context.Context, stream *rpc.Stream) er
 }
 
 // receiveOwn receives a request that may be kept.
-func receiveOwn(stream *rpc.Stream, r interface{ UnmarshalVT([]byte) error }) error {
+func receiveOwn(stream *rpc.Stream, r interface {
+	proto.Message
+	UnmarshalVT([]byte) error
+}) error {
 	payload, err := stream.Recv()
 	if err != nil {
 		return err
 	}
-	if err := r.UnmarshalVT(payload); err != nil {
+	if err = r.UnmarshalVT(payload); err == nil {
+		err = textual(r)
+	}
+	if err != nil {
 		return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 	}
 	audited(stream, r)
@@ -161,16 +266,13 @@ func receiveOwn(stream *rpc.Stream, r interface{ UnmarshalVT([]byte) error }) er
 }
 
 // errHash refuses what is no hash, before every member stores it.
-var errHash = status.Error(codes.InvalidArgument, "etcdserver: hashedPassword is not the base64 of a bcrypt hash")
+var errHash = status.Error(codes.InvalidArgument, "etcdserver: hashedPassword is not the base64 of a bcrypt hash, or of one that costs too much")
 
 // hashPassword replaces a password by its hash, unless the client has done that.
 func (s *Service) hashPassword(ctx context.Context, a asked, user string, plain, hashed *string) error {
 	if *hashed != "" {
 		raw, err := base64.StdEncoding.DecodeString(*hashed)
-		if err == nil {
-			_, err = bcrypt.Cost(raw)
-		}
-		if err != nil {
+		if err != nil || !s.c.Passwords.Comparable(raw) {
 			return errHash
 		}
 		return nil

@@ -11,7 +11,6 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
-	"etcd.alt/internal/machine"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/rpc"
 )
@@ -30,27 +29,33 @@ func (s *Service) memberList(c *rpc.Call) {
 	s.linearizable(c, read, nil)
 }
 
-// memberAdd serves Cluster.MemberAdd.
+// memberAdd serves Cluster.MemberAdd. The URLs are looked at before the caller is.
 func (s *Service) memberAdd(c *rpc.Call) {
 	var r etcdserverpb.MemberAddRequest
 	if !decoded(c, r.UnmarshalVT(c.Payload())) {
 		return
 	}
 	urls, err := peerURLs(r.PeerURLs)
-	if err == nil {
-		var by machine.Rights
-		if by, err = s.rightsOf(c); err == nil {
-			err = by.Root()
-		}
+	if err != nil {
+		fail(c, err)
+		return
 	}
-	if err == nil && !r.IsLearner {
+	s.afterBarrier(c, func() { s.addMember(c, urls, r.IsLearner) })
+}
+
+func (s *Service) addMember(c *rpc.Call, urls []string, learner bool) {
+	by, err := s.rightsOf(c)
+	if err == nil {
+		err = by.Root()
+	}
+	if err == nil && !learner {
 		err = s.mayAddVoter()
 	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	added := member.Member{ID: member.ID(urls, member.LaterSalt(time.Now().Unix())), PeerURLs: urls, Learner: r.IsLearner}
+	added := member.Member{ID: member.ID(urls, member.LaterSalt(time.Now().Unix())), PeerURLs: urls, Learner: learner}
 	change, err := member.Add(added)
 	s.proposeChange(c, change, err, func() {
 		c.Reply(&etcdserverpb.MemberAddResponse{Header: s.protoHeader(0), Member: message(added), Members: s.members()})

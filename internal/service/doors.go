@@ -23,8 +23,13 @@ const (
 	anybody
 	// users must be known.
 	users
-	// roots must have the role root.
+	// roots must have the role root. What is said of this member's own state is judged in
+	// that state.
 	roots
+	// agreed is roots for what changes the cluster: it is judged behind a barrier, so that
+	// a right that was withdrawn elsewhere, before the call, is gone here too. No other
+	// member judges it again.
+	agreed
 	// inner is for who is known too, but there is an inner door: what the request
 	// names, the keys most of all, is judged by the method, in the view that answers.
 	inner
@@ -40,7 +45,7 @@ var doors = map[string]door{
 	"/etcdserverpb.KV/Put":         inner,
 	"/etcdserverpb.KV/DeleteRange": inner,
 	"/etcdserverpb.KV/Txn":         inner,
-	"/etcdserverpb.KV/Compact":     roots,
+	"/etcdserverpb.KV/Compact":     agreed,
 
 	"/etcdserverpb.Watch/Watch": streamed, // to read what is watched
 
@@ -59,19 +64,19 @@ var doors = map[string]door{
 	"/v3electionpb.Election/Resign":   inner,
 
 	"/etcdserverpb.Cluster/MemberList":    users,
-	"/etcdserverpb.Cluster/MemberAdd":     streamed, // root, behind a look at the URLs
-	"/etcdserverpb.Cluster/MemberRemove":  roots,
-	"/etcdserverpb.Cluster/MemberUpdate":  roots,
-	"/etcdserverpb.Cluster/MemberPromote": roots,
+	"/etcdserverpb.Cluster/MemberAdd":     streamed, // agreed, behind a look at the URLs
+	"/etcdserverpb.Cluster/MemberRemove":  agreed,
+	"/etcdserverpb.Cluster/MemberUpdate":  agreed,
+	"/etcdserverpb.Cluster/MemberPromote": agreed,
 
-	"/etcdserverpb.Maintenance/Alarm":      inner, // root for all but to ask
+	"/etcdserverpb.Maintenance/Alarm":      inner, // agreed for all but to ask
 	"/etcdserverpb.Maintenance/Status":     users,
 	"/etcdserverpb.Maintenance/Defragment": roots,
 	"/etcdserverpb.Maintenance/Hash":       roots,
 	"/etcdserverpb.Maintenance/HashKV":     roots,
 	"/etcdserverpb.Maintenance/Snapshot":   roots,
-	"/etcdserverpb.Maintenance/MoveLeader": roots,
-	"/etcdserverpb.Maintenance/Downgrade":  roots,
+	"/etcdserverpb.Maintenance/MoveLeader": agreed,
+	"/etcdserverpb.Maintenance/Downgrade":  agreed,
 
 	"/etcdserverpb.Auth/AuthEnable":           roots,
 	"/etcdserverpb.Auth/AuthDisable":          roots,
@@ -111,7 +116,7 @@ func (s *Service) pass(d door, v *machine.View, c credential) error {
 	switch d {
 	case users, inner:
 		return v.Auth.CheckUser(by.Subject)
-	case roots:
+	case roots, agreed:
 		return by.Root()
 	}
 	return errs.PermissionDenied
@@ -136,6 +141,13 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 		}
 		inline(c)
 	}
+	if d == agreed {
+		return func(c *rpc.Call) {
+			who := s.credentialOf(c)
+			noteCaller(c, who)
+			s.afterBarrier(c, func() { enter(c, who) })
+		}
+	}
 	return func(c *rpc.Call) {
 		v := s.c.Machine.View()
 		if !v.Auth.Enabled {
@@ -151,13 +163,7 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 		known, err := s.judge(v.Auth, who, false)
 		switch {
 		case errors.Is(err, errBehind):
-			c.KeepPayload()
-			s.linearizable(c, func() {
-				s.workers.do(c, func() {
-					enter(c, who)
-					s.Kick()
-				})
-			}, nil)
+			s.afterBarrier(c, func() { enter(c, who) })
 		case err != nil:
 			fail(c, err)
 		case d == inner: // the token's user is one
@@ -171,6 +177,35 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 	}
 }
 
+// barredBytes bounds the requests of all connections that wait behind a barrier to be
+// let in.
+const barredBytes = 16 << 20
+
+// afterBarrier has do answer a call when this member is as late as the call is. A call
+// that is over by then is begun no more.
+func (s *Service) afterBarrier(c *rpc.Call, do func()) {
+	if s.c.Replica.Alone() {
+		do()
+		return
+	}
+	n := int64(len(c.Payload()))
+	if s.barred.Add(n) > barredBytes {
+		s.barred.Add(-n)
+		fail(c, errs.TooManyRequests)
+		return
+	}
+	c.KeepPayload()
+	s.linearizable(c, func() {
+		s.barred.Add(-n)
+		s.workers.do(c, func() {
+			if !c.Over() {
+				do()
+				s.Kick()
+			}
+		})
+	}, func(error) { s.barred.Add(-n) })
+}
+
 // barredStream is a stream behind its door.
 func (s *Service) barredStream(d door, path string, stream rpc.StreamHandler) rpc.StreamHandler {
 	refuse := toStatus
@@ -178,6 +213,11 @@ func (s *Service) barredStream(d door, path string, stream rpc.StreamHandler) rp
 		refuse = unknownError
 	}
 	return func(ctx context.Context, st *rpc.Stream) error {
+		if d == agreed && !s.c.Replica.Alone() {
+			if err := s.waitBarrier(ctx); err != nil {
+				return refuse(err)
+			}
+		}
 		v := s.c.Machine.View()
 		if !v.Auth.Enabled {
 			return stream(ctx, st)

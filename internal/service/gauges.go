@@ -26,8 +26,9 @@ type Gauges struct {
 
 	Revision, Compacted int64
 	AuthRevision        uint64
-	Keys                int   // alive
-	InUse, Quota        int64 // bytes of what no compaction has given up, and how many may be; a quota of 0 is none
+	AuditDropped        uint64 // records that came to nothing
+	Keys                int    // alive
+	InUse, Quota        int64  // bytes of what no compaction has given up, and how many may be; a quota of 0 is none
 	Alarms              []member.Alarm
 	// DiskBytes is the size of the store; DiskErr why it is not known.
 	DiskBytes uint64
@@ -51,6 +52,9 @@ func (s *Service) Gauges() Gauges {
 		InUse:            view.Keys.InUse,
 		Quota:            int64(s.c.Quota),
 		Alarms:           view.Members.Alarms,
+	}
+	if s.c.Audit != nil {
+		g.AuditDropped = s.c.Audit.Dropped()
 	}
 	for _, m := range view.Members.Members {
 		g.MemberIDs = append(g.MemberIDs, m.ID)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -49,9 +50,9 @@ func (s *Service) credentialOf(a asked) credential {
 	c := credential{now: s.clock.read(s.c.Now, call)}
 	c.memory, _ = a.Conn().State().(*memory)
 	if t, ok := a.Metadata("token"); ok {
-		c.token = t
+		c.token = cmp.Or(t, emptyToken)
 	} else if t, ok := a.Metadata("authorization"); ok {
-		c.token = strings.TrimPrefix(t, "Bearer ")
+		c.token = cmp.Or(strings.TrimPrefix(t, "Bearer "), emptyToken)
 	}
 	if c.token != "" || !s.c.ClientCertAuth {
 		return c
@@ -65,6 +66,9 @@ func (s *Service) credentialOf(a asked) credential {
 	}
 	return c
 }
+
+// emptyToken stands for one that was shown and is empty, which is none that is good.
+const emptyToken = "-"
 
 // memory is what a connection remembers of the last token that came in on it. It is
 // made by NewConnState.

@@ -21,7 +21,11 @@ func (s *Service) memberPromote(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	if err := s.Promote(ctx, r.ID, s.credentialOf(stream).token); err != nil {
+	who := s.credentialOf(stream)
+	if who.name != "" && !s.Leads() {
+		return toStatus(errs.NotLeader) // a certificate cannot be handed on
+	}
+	if err := s.Promote(ctx, r.ID, who.token); err != nil {
 		return toStatus(err)
 	}
 	return stream.Send(&etcdserverpb.MemberPromoteResponse{Header: s.protoHeader(0), Members: s.members()})

@@ -99,6 +99,7 @@ type Service struct {
 	watches    *watches
 	keepAlives keepAlives
 	clock      clock // that tokens go by
+	barred     atomic.Int64
 
 	waits sync.WaitGroup // goroutines that wait for a sweep, and the one that ends leases
 	stop  chan struct{}
@@ -305,6 +306,10 @@ func (s *Service) overtaken(err error, by auth.Subject) bool {
 // one more change of the users.
 func (p *proposed) again() {
 	s, c := p.service, p.call
+	if c.Over() {
+		fail(c, errs.Timeout) // where the engine has not said so yet
+		return
+	}
 	by, err := s.rightsOf(c)
 	switch {
 	case err == nil && by.Auth.Enabled && by.Subject.Revision == 0:

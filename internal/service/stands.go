@@ -21,6 +21,8 @@ type stands struct {
 	// nobody had to be named.
 	user string
 	made uint64
+	// rights are the caller's as they were looked at last.
+	rights *auth.Rights
 }
 
 // stand has the watchers of a stream stand on the rights of whoever shows a
@@ -68,23 +70,33 @@ func (st *stands) subjectLocked(users *auth.View) (auth.Subject, error) {
 		return auth.Subject{}, err
 	}
 	if u, ok := users.User(by.User); ok {
-		st.user, st.made = u.Name, u.Made
+		st.user, st.made, st.rights = u.Name, u.Made, users.Rights(u.Name)
 	}
 	return by, nil
 }
 
 // recheck ends the watchers that a new state of the users does not allow. A user who
-// has gone takes his rights along, also if another of his name has come.
+// has gone takes his rights along, also if another of his name has come. It costs next
+// to nothing where there are no watchers, or rights are what they were.
 func (st *stands) recheck(users *auth.View) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	by, err := auth.Subject{User: st.user, Revision: users.Revision}, error(nil)
-	if st.user == "" {
-		by, err = st.subjectLocked(users)
-	} else if u, ok := users.User(st.user); !ok || u.Made != st.made {
+	if u, ok := users.User(st.user); ok && u.Made == st.made {
+		now := users.Rights(st.user)
+		if st.rights != nil && st.rights.Equal(now) {
+			return
+		}
+		st.rights = now
+	} else if st.user != "" {
 		err = errs.PermissionDenied
 	}
+	judged := st.user != ""
 	st.hub.Review(func(key, end []byte) string {
+		if !judged {
+			by, err = st.subjectLocked(users)
+			judged = true
+		}
 		why := err
 		if why == nil {
 			why = users.Check(by, auth.Read, key, end)

@@ -134,11 +134,22 @@ func (k *Keeper) Compare(ctx context.Context, user, address string, lookup func(
 	if !fits {
 		password = password[:MaxLength]
 	}
-	if _, err := bcrypt.Cost(hash); err != nil || len(hash) != len(k.dummy) {
+	if !k.Comparable(hash) {
 		fits, hash = false, k.dummy
 	}
 	same, err := k.compare(hash, []byte(password), r.pause)
 	return same && fits, err
+}
+
+// mostCost is the cost of hashes that come from elsewhere, at most: two seconds, or so.
+// One of cost 31 would take a day.
+const mostCost = 15
+
+// Comparable says whether a hash is one that passwords are compared with. None fits
+// any other.
+func (k *Keeper) Comparable(hash []byte) bool {
+	cost, err := bcrypt.Cost(hash)
+	return err == nil && len(hash) == len(k.dummy) && cost <= max(mostCost, k.options.Cost)
 }
 
 // run is a computation that is under way.

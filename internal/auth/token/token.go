@@ -153,8 +153,12 @@ func (t *Token) Vouches(a Account) bool {
 	if t.User != a.Name {
 		return false
 	}
+	// A fingerprint alone would not tell whether the same hash was set again.
+	if t.Revision < a.Changed && (t.bound || !t.anyRevision) {
+		return false
+	}
 	if !t.bound {
-		return t.anyRevision || t.Revision >= a.Changed
+		return true
 	}
 	if p := t.passed.Load(); p != nil && bytes.Equal(*p, a.Hash) {
 		return true

@@ -36,11 +36,9 @@ func (s somebody) raw(method string, message []byte) error {
 	return s.conn.Invoke(ctx, "/etcdserverpb."+method, message, &nothing, grpc.ForceCodec(verbatim{}))
 }
 
-// The methods of Auth that go through the log "as they come" are proposed undecoded.
-// One request of three bytes that is no protobuf, from anybody while authentication
-// is off (the default), or from root: every member of the cluster stops at that entry,
-// and stops at it again after each restart. The cluster is lost.
-func TestReviewBytesThatAreNoMessageDoNotReachTheLog(t *testing.T) {
+// What cannot be decoded is refused before it is proposed: every member would stop at the
+// entry, and again at each start.
+func TestBytesThatAreNoMessageDoNotReachTheLog(t *testing.T) {
 	for _, method := range []string{"Auth/RoleDelete", "Auth/AuthEnable", "Auth/RoleGrantPermission"} {
 		t.Run(method[5:], func(t *testing.T) {
 			c := authConfig(t)
@@ -75,12 +73,9 @@ func assertNoError(t *testing.T, err error) bool {
 	return err == nil
 }
 
-// A role whose name is no UTF-8 (a request upstream refuses to decode) is stored;
-// from then on RoleList is answered with a message that no Go client, upstream's
-// etcdctl included, can decode, and the role cannot be named to be deleted by them.
-// The same holds for UserAdd and UserList, and such names stand in the log that
-// upstream's members would have to decode.
-func TestReviewNamesAreUTF8(t *testing.T) {
+// A name that is no UTF-8 is refused: no client could decode a list with it, nor name it
+// to delete it.
+func TestNamesAreUTF8(t *testing.T) {
 	m := start(t, authConfig(t))
 	defer m.Close()
 	anon := somebody{t, dial(t, m), ""}
@@ -103,13 +98,11 @@ func TestReviewNamesAreUTF8(t *testing.T) {
 	}
 }
 
-// A simple token that has expired is good again, for another lifetime, after a member
-// was killed: the log is replayed from the store's last flush (up to 50,000 entries, so
-// days on a quiet cluster), and each login in it makes its token anew. Whoever has
-// picked up an old token of root's gets in; reference: simple tokens are lost at restart.
-func TestReviewAnExpiredTokenStaysSoAfterACrash(t *testing.T) {
+// What a member's own log brings back at its start makes no token of an old login good
+// again.
+func TestAnExpiredTokenStaysSoAfterACrash(t *testing.T) {
 	c := authConfig(t)
-	c.AuthTokenTTL = 60
+	c.AuthTokenTTL = time.Minute
 	var later atomic.Int64
 	c.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 	m := start(t, c)
@@ -130,11 +123,9 @@ func TestReviewAnExpiredTokenStaysSoAfterACrash(t *testing.T) {
 	require.EqualError(t, root.put("k", "w"), invalidToken, "an hour after it has expired")
 }
 
-// Tools that manage users write hashes that they keep elsewhere (hashedPassword).
-// Whoever is deleted and made again with the same hash is another user (rules 35,
-// "a user re-created under the same name fails it"): the watches of the old one end,
-// but the old one's tokens are good for the new one.
-func TestReviewATokenDiesWithItsUserWhateverTheHash(t *testing.T) {
+// Tools that manage users write hashes that they keep elsewhere. Whoever is deleted and
+// made again is another user, also with the same hash.
+func TestATokenDiesWithItsUserWhateverTheHash(t *testing.T) {
 	m := start(t, authConfig(t))
 	defer m.Close()
 	anon := somebody{t, dial(t, m), ""}
@@ -154,11 +145,9 @@ func TestReviewATokenDiesWithItsUserWhateverTheHash(t *testing.T) {
 	require.EqualError(t, err, invalidToken, "it is another alice")
 }
 
-// A permission whose type this version does not know gives every right: reading and
-// writing. Upstream's gives none, so a put under it is refused by upstream's members
-// and applied by ours. An administrator's tool of a later version, or a typing error
-// in JSON ("permType": 3), opens the range for writing.
-func TestReviewAPermissionOfAnUnknownTypeGivesNothing(t *testing.T) {
+// A permission whose type this version does not know gives nothing, as at upstream's
+// members, whose verdict must be the same.
+func TestAPermissionOfAnUnknownTypeGivesNothing(t *testing.T) {
 	m := start(t, authConfig(t))
 	defer m.Close()
 	anon := somebody{t, dial(t, m), ""}
@@ -171,11 +160,9 @@ func TestReviewAPermissionOfAnUnknownTypeGivesNothing(t *testing.T) {
 	require.EqualError(t, err, permissionDenied)
 }
 
-// A hash may be given with a cost of up to 31: comparing one password with it takes a
-// day and more, cannot be cut short, and there is one turn at a time on a machine with
-// up to seven cores. A single login as that user, by anybody and with any password,
-// keeps everybody else from logging in until the member is restarted.
-func TestReviewHashesThatCannotBeComparedAreRefused(t *testing.T) {
+// A hash that would take a day to compare one password with is refused, or one login
+// would keep everybody else from theirs.
+func TestHashesThatCannotBeComparedAreRefused(t *testing.T) {
 	m := start(t, authConfig(t))
 	defer m.Close()
 	anon := somebody{t, dial(t, m), ""}
@@ -186,11 +173,9 @@ func TestReviewHashesThatCannotBeComparedAreRefused(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err), "accepted: %v", err)
 }
 
-// An empty token is a token, and a bad one (etcd 3.4 was asked: Unauthenticated, all three). Here
-// it is none, so the request goes on as whoever shows the certificate, or as nobody with
-// another error: a proxy with a certificate of its own that passes on the (empty) token
-// of its user has the user act as the proxy.
-func TestReviewAnEmptyTokenIsABadOne(t *testing.T) {
+// An empty token is a token, and a bad one: the call does not go on as whoever shows the
+// certificate, who may be a proxy.
+func TestAnEmptyTokenIsABadOne(t *testing.T) {
 	m := start(t, authConfig(t))
 	defer m.Close()
 	anon := somebody{t, dial(t, m), ""}

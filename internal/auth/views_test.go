@@ -12,12 +12,9 @@ import (
 	"etcd.alt/internal/store"
 )
 
-// A View is immutable and read by everybody without a lock. Changing a password writes
-// into the list of roles of the user as published views have it (setUser clones the
-// names in place, and ChangePassword shares the list with the old user): calls that
-// judge this user's rights, or answer UserGet, at that moment read strings that are
-// being written. Run it with -race for the report.
-func TestReviewChangingAPasswordLeavesPublishedViewsAlone(t *testing.T) {
+// A View is immutable, and read by everybody without a lock while the State goes on: for
+// -race.
+func TestChangingAPasswordLeavesPublishedViewsAlone(t *testing.T) {
 	b := newBook(t)
 	require.NoError(t, b.addUser("alice"))
 	require.NoError(t, b.addRole("root role of the house"))

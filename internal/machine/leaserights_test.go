@@ -28,14 +28,9 @@ func (c *crowded) EachKey(_ int64, fn func(string) bool) {
 	}
 }
 
-// Each put on a lease has the rights to all keys on it judged, on the goroutine that
-// applies entries, at every member, and at the door on that of the connection. The
-// puts of one transaction on the same lease do it again each, with the same outcome.
-// Measured: an ordinary user who may write one prefix hangs 20,000 keys on a lease of
-// his own; each further request of 100 puts on it (4 KB) takes 327 ms, half of it with
-// all writes of the cluster at a stand, against 1.5 ms for root's. With 200,000 keys
-// one request a second of one client is all that the cluster does.
-func TestReviewATransactionJudgesALeaseOnce(t *testing.T) {
+// The rights to all keys on a lease are judged once for a transaction, however many puts
+// hang on it: that is done on the goroutine that applies entries.
+func TestATransactionJudgesALeaseOnce(t *testing.T) {
 	st, err := store.Open(store.Options{FS: vfs.NewMem(), Dir: "store"})
 	require.NoError(t, err)
 	defer st.Close()

@@ -51,11 +51,9 @@ func lagging(t *testing.T) (members []*Member, leader, follower int, c *cut) {
 	return members, leader, (leader + 1) % 3, c
 }
 
-// Whoever logs in at one member and adds a member at another that is a little behind
-// is told that the token is invalid: MemberAdd's door is the only one that does not
-// wait for the state that knows the token. The official client takes that for an
-// expired login.
-func TestReviewMemberAddKnowsAFreshToken(t *testing.T) {
+// Whoever logs in at one member and adds a member at another that is a little behind is
+// known there.
+func TestMemberAddKnowsAFreshToken(t *testing.T) {
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	root := there.enable()
@@ -82,11 +80,9 @@ func TestReviewMemberAddKnowsAFreshToken(t *testing.T) {
 	}
 }
 
-// A put whose caller has given up (its deadline is over) is proposed anew, after
-// somebody else has changed the users: rule 34 has it start over until the request's
-// deadline. The caller was told DeadlineExceeded, has read the key, has decided on
-// something else, and is overwritten seconds later by a request that was refused once.
-func TestReviewNothingStartsOverAfterItsDeadline(t *testing.T) {
+// A put that the users' change has overtaken does not start over when its caller was told
+// that its time is over.
+func TestNothingStartsOverAfterItsDeadline(t *testing.T) {
 	configs := clusterOf(t, 3)
 	pipes := make([]*pipe, len(configs))
 	for i, c := range configs {
@@ -124,12 +120,9 @@ func TestReviewNothingStartsOverAfterItsDeadline(t *testing.T) {
 	}, time.Second, 50*time.Millisecond, "the put was refused, and begun again when nobody waited for it")
 }
 
-// Anybody who can reach a member that has no leader can fill its memory: a request with
-// a made-up simple token waits for a read barrier with its whole payload, up to 1.5 MB,
-// and no window or bound counts it (the queue of the inbox is emptied into one without
-// an end; 7 s and more without a quorum until they are given up). Only requests
-// whose door has been passed were ever kept before.
-func TestReviewStrangersDoNotFillTheMemory(t *testing.T) {
+// Requests with made-up tokens wait behind a barrier, at a member without a leader for
+// long; what of them is kept is bounded.
+func TestStrangersDoNotFillTheMemory(t *testing.T) {
 	configs := clusterOf(t, 3)
 	for _, c := range configs {
 		c.BcryptCost = 4
@@ -174,10 +167,9 @@ func TestReviewStrangersDoNotFillTheMemory(t *testing.T) {
 }
 
 // An administrator who is known by a client's certificate promotes a learner at a
-// member that does not lead. The leader is told nothing of who asks, refuses, and its
-// refusal is taken for a failure that passes: 70 requests and seven seconds later the
-// administrator reads "request timed out" and looks for a broken network.
-func TestReviewPromotionByCertificateAtAFollower(t *testing.T) {
+// member that does not lead. A certificate cannot be handed on to the leader, so that
+// he is sent there himself, and at once.
+func TestPromotionByCertificateAtAFollower(t *testing.T) {
 	ca := member.NewAuthority(t, "ca")
 	configs := clusterOf(t, 2)
 	for _, c := range configs {
@@ -202,19 +194,15 @@ func TestReviewPromotionByCertificateAtAFollower(t *testing.T) {
 		r, err := ask[pb.MemberListResponse](root, "Cluster/MemberList", &pb.MemberListRequest{})
 		return err == nil && len(r.Members) == 3
 	}, 20*time.Second, 20*time.Millisecond)
-	_, direct := ask[pb.MemberPromoteResponse](at, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
-	began := time.Now()
-	_, by := ask[pb.MemberPromoteResponse](root, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
-	t.Log(direct, "/", by, time.Since(began))
-	require.Equal(t, direct.Error(), by.Error())
+	_, err := ask[pb.MemberPromoteResponse](at, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	require.ErrorContains(t, err, "which is in sync with leader")
+	_, err = ask[pb.MemberPromoteResponse](root, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: added.Member.ID})
+	require.EqualError(t, err, "rpc error: code = FailedPrecondition desc = etcdserver: not leader")
 }
 
-// An administrator is dismissed, and that is acknowledged. At a member that has not
-// heard of it yet he compacts the history, raises an alarm that stops all writes, and
-// adds a member: what is judged at the door alone is judged in whatever state that
-// member is in, and nobody looks again. (A put of his would be refused at apply, a
-// linearizable read by its barrier: invariant 6 holds for them.)
-func TestReviewADismissedAdministratorAtALaggingMember(t *testing.T) {
+// An administrator is dismissed, and that is acknowledged. A member that has not heard of
+// it yet does not let him compact, raise alarms or add members either.
+func TestADismissedAdministratorAtALaggingMember(t *testing.T) {
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	there.addUser("mallory", "pw", "root")
@@ -255,10 +243,9 @@ func TestReviewADismissedAdministratorAtALaggingMember(t *testing.T) {
 	}
 }
 
-// Whoever logs in at one member and writes at another at once has the request wait on
-// a worker, behind a barrier. There it is kept (Call.Keep) while the connection's
-// goroutine notes the same: for -race.
-func TestReviewCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
+// Whoever logs in at one member and writes at another at once has the request wait on a
+// worker, behind a barrier, while the connection's goroutine goes on: for -race.
+func TestCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
 	members, leader, follower, _ := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	there.enable()
@@ -269,10 +256,9 @@ func TestReviewCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
 	}
 }
 
-// The same by nobody at all: authentication was switched on, and acknowledged; at a
-// member that is behind (it was down, say, and serves as soon as it has replayed its own
-// log) strangers without any token compact, raise alarms and change the membership.
-func TestReviewStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
+// Authentication was switched on, and that is acknowledged. A member that is behind does
+// not let strangers compact, raise alarms or change the membership either.
+func TestStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
 	members, leader, follower, c := lagging(t)
 	there, stranger := somebody{t, dial(t, members[leader]), ""}, somebody{t, dial(t, members[follower]), ""}
 	require.NoError(t, stranger.put("k", "v"))
@@ -300,12 +286,9 @@ func TestReviewStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
 	}
 }
 
-// The password of a user is changed at a member that knows him as one without a
-// password: he was made anew meanwhile, with one. The member hashes nothing, drops the
-// new password, and proposes none; it is answered OK, and the user's stored hash is
-// empty: neither the old nor the new password gets him in. (Password and hash of a
-// request may differ from what the entry needs; the entry should be refused.)
-func TestReviewAPasswordIsNotLost(t *testing.T) {
+// The password of a user is changed at a member that knows him as one without: he was
+// made anew meanwhile, with one. The new password gets him in.
+func TestAPasswordIsNotLost(t *testing.T) {
 	members, leader, follower, c := lagging(t)
 	there := somebody{t, dial(t, members[leader]), ""}
 	must[pb.AuthUserAddResponse](there, "Auth/UserAdd", &pb.AuthUserAddRequest{Name: "alice", Options: &authpb.UserAddOptions{NoPassword: true}})
@@ -332,11 +315,9 @@ func TestReviewAPasswordIsNotLost(t *testing.T) {
 	require.NoError(t, err, "with the password %q", want)
 }
 
-// A request whose token this member does not know yet waits for the state that does.
-// If its deadline ends meanwhile, or its caller cancels it, it is begun all the same:
-// the caller was told that it failed before it was even proposed. (rpc.Call.admit
-// refuses such a call where it has waited in the engine.)
-func TestReviewNothingBeginsAfterItsDeadline(t *testing.T) {
+// A request whose token this member does not know yet waits for the state that does, and
+// is not begun when its caller was told that it failed.
+func TestNothingBeginsAfterItsDeadline(t *testing.T) {
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	root := there.enable()
