@@ -33,6 +33,7 @@ const (
 	authFloodReads = "auth-flood-reads"
 	authFloodLogin = "auth-flood-login"
 	authFloodCPU   = "auth-flood-cpu"
+	authNames      = "auth-names"
 
 	pathAuthenticate = "/etcdserverpb.Auth/Authenticate"
 )
@@ -209,7 +210,8 @@ func (b *suite) loginFlood(ctx context.Context) ([]figure, error) {
 	reads := figure{ID: authFloodReads, Name: "p99 of 3,000 authorised reads a second beside 1,000 refused logins a second, over that without them", Unit: "x"}
 	login := figure{ID: authFloodLogin, Name: "until a right password from another address is taken", Unit: "s", Worst: true}
 	cpu := figure{ID: authFloodCPU, Name: "share of the machine's CPU time that the member uses for the logins alone", Unit: "%"}
-	fail := func(err error) ([]figure, error) { return []figure{reads, login, cpu}, err }
+	names := figure{ID: authNames, Name: "medians of wrong passwords and of unknown names, the greater over the other", Unit: "x"}
+	fail := func(err error) ([]figure, error) { return []figure{reads, login, cpu, names}, err }
 	servers, err := b.open(ctx, b.ours)
 	defer func() { closeAll(servers) }()
 	if err != nil {
@@ -218,6 +220,9 @@ func (b *suite) loginFlood(ctx context.Context) ([]figure, error) {
 	s := servers[0]
 	token, err := logInFirst(ctx, s)
 	if err != nil {
+		return fail(err)
+	}
+	if names.Values, err = b.refusals(ctx, s); err != nil {
 		return fail(err)
 	}
 	lasts := floodTime
@@ -254,7 +259,29 @@ func (b *suite) loginFlood(ctx context.Context) ([]figure, error) {
 		fmt.Fprintf(b.progress, "p99 of authorised reads: %v quiet, %v beside refused logins\n", quiet, loud)
 		reads.Values = append(reads.Values, loud.Seconds()/quiet.Seconds())
 	}
-	return []figure{reads, login, cpu}, nil
+	return []figure{reads, login, cpu, names}, nil
+}
+
+// refusals compares how long it takes to refuse a wrong password and an unknown name.
+func (b *suite) refusals(ctx context.Context, s *server) ([]float64, error) {
+	d, err := dial(s.addr, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	var took [2][]time.Duration
+	for range b.scaled(50) {
+		for i, name := range []string{"root", "nobody"} {
+			t := time.Now()
+			if _, err := authenticate(ctx, d.conns[0], name, "wrong"); status.Code(err) != codes.InvalidArgument {
+				return nil, fmt.Errorf("a wrong login is answered with: %w", err)
+			}
+			took[i] = append(took[i], time.Since(t))
+		}
+	}
+	_, wrong, _ := latencies(took[0])
+	_, unknown, _ := latencies(took[1])
+	return []float64{max(wrong, unknown).Seconds() / min(wrong, unknown).Seconds()}, nil
 }
 
 // readsFor reads at a pace, and returns the p99.

@@ -172,7 +172,7 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd"}}
 	lines, ok := judge(b.limits(), results{})
 	require.False(t, ok)
-	require.Len(t, lines, 30)
+	require.Len(t, lines, 35)
 	for _, l := range lines {
 		require.Contains(t, l.Verdict, "not in this run", l.Name)
 	}
@@ -181,12 +181,12 @@ func TestBudgetOfNothingIsMissed(t *testing.T) {
 func TestBudgetFindsItsRows(t *testing.T) {
 	b := &suite{options: options{keys: 1_000_000}, peer: kind{Name: "etcd 3.4.23"}}
 	var r results
-	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, clusterPut, clusterOnePut, watchEvents, leaseKeepAlive, getMany, putMany} {
+	for _, id := range []string{getSerializable, getLinearizable, putSynced, oneGet, onePut, clusterPut, clusterOnePut, authGet, watchEvents, leaseKeepAlive, getMany, putMany} {
 		one := row{ID: id}
-		for _, name := range []string{ourName, echoName, b.peer.Name} {
+		for _, name := range []string{ourName, signedName, echoName, b.peer.Name} {
 			s := series{Server: name}
 			us := time.Microsecond
-			if name != ourName {
+			if name != ourName && name != signedName {
 				us *= 10
 			}
 			s.Samples = []sample{{Requests: 1, Wall: us, CPU: us, Mean: us}}
@@ -194,7 +194,7 @@ func TestBudgetFindsItsRows(t *testing.T) {
 		}
 		r.Rows = append(r.Rows, one)
 	}
-	for _, id := range []string{watchSlower, watchLater, watchDeafMemory, watchDeafP99, leaseStall, wipedP99, wipedRate, pageMany, pagesMany, listsMany, deafClients, probesMany, longestMany, countMany, residentMany, restartClean, restartKill} {
+	for _, id := range []string{authFloodReads, authFloodLogin, authNames, watchSlower, watchLater, watchDeafMemory, watchDeafP99, leaseStall, wipedP99, wipedRate, pageMany, pagesMany, listsMany, deafClients, probesMany, longestMany, countMany, residentMany, restartClean, restartKill} {
 		r.Figures = append(r.Figures, figure{ID: id, Server: ourName, Values: []float64{0.1}}, figure{ID: id, Server: b.peer.Name, Values: []float64{999}})
 	}
 	lines, ok := judge(b.limits(), r)

@@ -57,6 +57,7 @@ func (b *suite) limits() []limit {
 		}, 1.05, "x"},
 		figure("authorised reads beside refused logins: p99", authFloodReads, 1.25, "x"),
 		figure("a right password beside them", authFloodLogin, 5, "s"),
+		figure("wrong passwords and unknown names: medians", authNames, 1.1, "x"),
 		{"event told to one of 1,000 watchers: CPU", func(r results) (spread, error) {
 			return micros(r.find(watchEvents, ourName), sample.perRequest)
 		}, 1.5, "us"},
