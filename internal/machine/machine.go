@@ -69,6 +69,7 @@ type Machine struct {
 	batch   *store.Batch                     // of the Apply that runs
 	effects Effects                          // of the Apply that runs, or has run
 	results []Result
+	judged  judged
 
 	sweeps []sweep // compactions whose sweep somebody may wait for
 	tally  Tally

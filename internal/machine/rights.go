@@ -2,6 +2,7 @@ package machine
 
 import (
 	"slices"
+	"strings"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
@@ -38,7 +39,7 @@ func (m *Machine) forbidden(r *etcdserverpb.InternalRaftRequest) error {
 	if !users.Enabled {
 		return nil
 	}
-	by := &Rights{Auth: users, Leases: m.leases, Subject: auth.Subject{User: r.Header.GetUsername(), Revision: r.Header.GetAuthRevision()}}
+	by := m.judge(users, auth.Subject{User: r.Header.GetUsername(), Revision: r.Header.GetAuthRevision()})
 	switch {
 	case r.Put != nil:
 		return by.Put(r.Put)
@@ -60,6 +61,27 @@ func (m *Machine) forbidden(r *etcdserverpb.InternalRaftRequest) error {
 		return users.CheckHolder(by.Subject, r.AuthRoleGet.Role)
 	}
 	return nil
+}
+
+// judge is the rights of a subject, which hold until the next request. Entries of one
+// user come in rows, so that his rights are looked up once.
+func (m *Machine) judge(users *auth.View, by auth.Subject) *Rights {
+	j := &m.judged
+	if j.by.Auth != users || j.user != by.User {
+		j.user, j.rights = strings.Clone(by.User), users.Rights(by.User)
+	}
+	j.by = Rights{Auth: users, Leases: m.leases, Subject: by, leases: j.by.leases[:0]}
+	if by.Revision >= users.Revision && j.rights != nil {
+		j.by.Known = j.rights // what else there is to check is checked
+	}
+	return &j.by
+}
+
+// judged is what the request before was judged by.
+type judged struct {
+	user   string
+	rights *auth.Rights // nil: there is no such user
+	by     Rights
 }
 
 // Root is what administration needs.
