@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,13 +112,12 @@ func putWith(t *testing.T, m *member.Member, token, key string) error {
 	return rpctypes.Error(err)
 }
 
-// expire returns when a token has ended of its age. Each look is a use, and a simple
-// token lives on from its last, so that there is more than its life between two.
-func expire(t *testing.T, m *member.Member, token, key string, life time.Duration) {
+// expire returns when a token has ended of its age. It is looked at once in every look.
+func expire(t *testing.T, m *member.Member, token, key string, look time.Duration) {
 	t.Helper()
-	tick := time.NewTicker(life + life/10)
+	tick := time.NewTicker(look)
 	defer tick.Stop()
-	for range 20 {
+	for range 100 {
 		<-tick.C
 		if err := putWith(t, m, token, key); err != nil {
 			require.ErrorIs(t, err, rpctypes.ErrInvalidAuthToken)
@@ -133,12 +133,21 @@ type tokenKind struct {
 	flags func(life time.Duration) []string
 }
 
+// look is how often a token may be looked at that is to end: each look is a use, and
+// a simple token lives on from its last.
+func (k tokenKind) look(life time.Duration) time.Duration {
+	if k.name == "simple" {
+		return life + life/10
+	}
+	return life / 10
+}
+
 // tokenKinds are the kinds that are tried, with keys of openssl's.
 func tokenKinds(t *testing.T) []tokenKind {
 	t.Helper()
 	dir := t.TempDir()
 	kinds := []tokenKind{{"simple", func(life time.Duration) []string {
-		return []string{"--auth-token", "simple", "--auth-token-ttl", life.String()[:len(life.String())-1]}
+		return []string{"--auth-token", "simple", "--auth-token-ttl", strconv.Itoa(int(life.Seconds()))}
 	}}}
 	for _, k := range []struct{ name, method, private string }{
 		{"RS512", "RS512", "genrsa -out $f 1024"},
