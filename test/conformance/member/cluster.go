@@ -41,14 +41,22 @@ func cluster(kind Kind, n int) (members []*Member, err error) {
 	}
 	for i, m := range members {
 		m.kind = kind.inCluster(fmt.Sprint("m", i), peers)
+	}
+	return members, Up(members...)
+}
+
+// Up starts the processes of members that are down, on the data they have, and
+// returns when all serve: those of a cluster need each other for that.
+func Up(members ...*Member) error {
+	for _, m := range members {
 		if err := m.launch(); err != nil {
-			return members, err
+			return err
 		}
 	}
 	for _, m := range members {
 		if err := m.serves(); err != nil {
-			return members, err
+			return err
 		}
 	}
-	return members, nil
+	return nil
 }

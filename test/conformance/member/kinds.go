@@ -65,16 +65,16 @@ func (k Kind) inCluster(name string, peers map[string]string) Kind {
 	return k
 }
 
-// Peer is the etcd 3.4 on the path. It has no flag against syncing: what makes
+// Peer is the etcd 3.4 on the path, with further flags. It has no flag against syncing: what makes
 // it quick is a temporary directory in memory.
-func Peer() (Kind, error) {
+func Peer(flags ...string) (Kind, error) {
 	binary, err := exec.LookPath("etcd")
 	if err != nil {
 		return Kind{}, err
 	}
 	return Kind{Name: "3.4", Binary: binary, args: func(m *Member) []string {
 		peer := "http://" + m.peerAddress
-		return []string{
+		return append([]string{
 			"--name", "peer",
 			"--data-dir", m.dataDir(),
 			"--listen-client-urls", m.URL(),
@@ -85,6 +85,6 @@ func Peer() (Kind, error) {
 			"--logger", "zap",
 			"--log-outputs", "stderr",
 			"--log-level", "error",
-		}
+		}, flags...)
 	}}, nil
 }
