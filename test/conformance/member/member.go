@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
@@ -54,12 +56,15 @@ func Start(kind Kind) (*Member, error) {
 		}
 		last = err
 		m.Close()
-		if !strings.Contains(err.Error(), "address already in use") {
+		if !taken(err) {
 			break
 		}
 	}
 	return nil, last
 }
+
+// taken says that somebody else was quicker at a port.
+func taken(err error) bool { return strings.Contains(err.Error(), "address already in use") }
 
 // freeAddresses returns two addresses of the loopback that nobody listens on.
 func freeAddresses() (client, peer string, err error) {
@@ -83,7 +88,12 @@ func (m *Member) Name() string { return m.kind.Name }
 func (m *Member) Address() string { return m.address }
 
 // URL is where it serves clients, as a URL.
-func (m *Member) URL() string { return "http://" + m.address }
+func (m *Member) URL() string {
+	if m.kind.dial != nil {
+		return "https://" + m.address
+	}
+	return "http://" + m.address
+}
 
 func (m *Member) dataDir() string { return filepath.Join(m.dir, "data") }
 func (m *Member) logFile() string { return filepath.Join(m.dir, "log") }
@@ -91,18 +101,27 @@ func (m *Member) logFile() string { return filepath.Join(m.dir, "log") }
 // Up starts the process of a member that is down, on the data it has, and
 // returns when it serves.
 func (m *Member) Up() error {
-	p, err := startProcess(m.kind.Binary, m.kind.args(m), m.logFile())
-	if err != nil {
+	if err := m.launch(); err != nil {
 		return err
 	}
-	m.process = p
+	return m.serves()
+}
+
+// launch starts the process, and waits for nothing.
+func (m *Member) launch() (err error) {
+	m.process, err = startProcess(m.kind.Binary, m.kind.args(m), m.logFile())
+	return err
+}
+
+// serves returns when the process does.
+func (m *Member) serves() error {
 	if err := m.ready(); err != nil {
 		return fmt.Errorf("member: %s does not serve: %w; its log ends:\n%s", m.kind.Name, err, m.Log())
 	}
 	return nil
 }
 
-// ready waits until a get succeeds.
+// ready waits until a get is answered, be it that who asks must have a name.
 func (m *Member) ready() error {
 	conn, err := m.Dial()
 	if err != nil {
@@ -117,6 +136,9 @@ func (m *Member) ready() error {
 	}()
 	select {
 	case err := <-done:
+		if errors.Is(rpctypes.Error(err), rpctypes.ErrUserEmpty) {
+			return nil
+		}
 		return err
 	case <-m.process.exited:
 		cancel()
@@ -128,12 +150,19 @@ func (m *Member) ready() error {
 // Dial returns a raw connection: no retries, no limit on what is received.
 func (m *Member) Dial() (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+m.address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(m.transport()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond},
 			MinConnectTimeout: time.Second,
 		}))
+}
+
+func (m *Member) transport() credentials.TransportCredentials {
+	if m.kind.dial != nil {
+		return credentials.NewTLS(m.kind.dial)
+	}
+	return insecure.NewCredentials()
 }
 
 // Kill ends the process as a power cut would.
