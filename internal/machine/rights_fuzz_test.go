@@ -19,6 +19,7 @@ import (
 	"etcd.alt/internal/auth"
 	"etcd.alt/internal/mvcc"
 	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/sim/policy"
 	"etcd.alt/internal/store"
 )
 
@@ -112,7 +113,7 @@ func (s verdicts) sorted() (all []string) {
 type world struct {
 	draw
 	testing.TB
-	*oracle
+	users *policy.State
 	store *store.Store
 	m     *Machine
 	index uint64
@@ -126,8 +127,7 @@ func newWorld(t testing.TB, dice func(int) int, seen verdicts) *world {
 	require.NoError(t, err)
 	m, err := New(s, u, Options{MaxLearners: 1})
 	require.NoError(t, err)
-	w := &world{draw: dice, TB: t, store: s, m: m, seen: seen}
-	w.oracle = newOracle(w.onLease)
+	w := &world{draw: dice, TB: t, store: s, m: m, seen: seen, users: policy.New(points...)}
 	for _, r := range []*etcdserverpb.InternalRaftRequest{
 		{AuthUserAdd: &etcdserverpb.AuthUserAddRequest{Name: "root", HashedPassword: "eA=="}},
 		{AuthUserGrantRole: &etcdserverpb.AuthUserGrantRoleRequest{User: "root", Role: "root"}},
@@ -152,7 +152,7 @@ func (w *world) onLease(id int64) (on []string, there bool) {
 	return on, there
 }
 
-func (w *world) step() error { return w.apply(w.request(w.oracle)) }
+func (w *world) step() error { return w.apply(w.request(w.users)) }
 
 // apply applies a request, and holds what came of it against the oracle.
 func (w *world) apply(r *etcdserverpb.InternalRaftRequest) error {
@@ -162,7 +162,7 @@ func (w *world) apply(r *etcdserverpb.InternalRaftRequest) error {
 	}
 	r.ID = w.index
 	before := w.m.View()
-	verdictDue := w.verdict(r)
+	verdictDue := w.users.Verdict(r, w.onLease)
 	w.seen[verdict{kindOf(r), verdictDue}]++
 	if err := w.door(r, before); err != nil {
 		return err
@@ -182,12 +182,14 @@ func (w *world) apply(r *etcdserverpb.InternalRaftRequest) error {
 	got := e.Answers[0].Err
 	switch {
 	case exact && got != due, !exact && slices.Contains([]error{errs.UserEmpty, errs.AuthOldRevision, errs.PermissionDenied, errs.UserNotFound}, got):
-		return fmt.Errorf("entry %d: %v: answered with %v, due is %v; %s", w.index, r, got, due, w.policy())
+		return fmt.Errorf("entry %d: %v: answered with %v, due is %v; %s", w.index, r, got, due, w.words())
 	case w.m.View().Applied != w.index:
 		return fmt.Errorf("entry %d: the applied index is %d", w.index, w.m.View().Applied)
-	case !w.same(w.m.View().Auth):
-		return fmt.Errorf("entry %d: %v: the users are not what they should be; %s", w.index, r, w.policy())
-	case verdictDue != nil:
+	}
+	if err := w.users.Differs(w.m.View().Auth); err != nil {
+		return fmt.Errorf("entry %d: %v: %w", w.index, r, err)
+	}
+	if verdictDue != nil {
 		return w.unchanged(r, e, before)
 	}
 	return nil
@@ -233,10 +235,10 @@ func (w *world) door(r *etcdserverpb.InternalRaftRequest, v *View) error {
 	}
 	header := r.Header
 	r.Header = &etcdserverpb.RequestHeader{Username: user, AuthRevision: v.Auth.Revision}
-	due := w.verdict(r)
+	due := w.users.Verdict(r, w.onLease)
 	r.Header = header
 	if got != due {
-		return fmt.Errorf("the door answers %v with %v, due is %v; %s", r, got, due, w.policy())
+		return fmt.Errorf("the door answers %v with %v, due is %v; %s", r, got, due, w.words())
 	}
 	return nil
 }
@@ -244,7 +246,7 @@ func (w *world) door(r *etcdserverpb.InternalRaftRequest, v *View) error {
 // outcome is what a permitted request is answered with; not exact where that is
 // about keys in ways that are not looked at here.
 func (w *world) outcome(r *etcdserverpb.InternalRaftRequest) (err error, exact bool) {
-	lease := func(id int64) bool { _, there := w.attached(id); return there }
+	lease := func(id int64) bool { _, there := w.onLease(id); return there }
 	switch {
 	case r.Txn != nil, r.Compaction != nil:
 		return nil, false
@@ -265,36 +267,35 @@ func (w *world) outcome(r *etcdserverpb.InternalRaftRequest) (err error, exact b
 			return errs.LeaseExist, true
 		}
 	case r.Authenticate != nil:
-		u := w.users[r.Authenticate.Name]
+		u, there := w.users.Users[r.Authenticate.Name]
 		switch {
-		case !w.enabled:
+		case !w.users.Enabled:
 			return errs.AuthNotEnabled, true
-		case u == nil:
+		case !there:
 			return errs.AuthFailed, true
-		case u.noPassword:
+		case u.NoPassword:
 			return errs.NoPasswordUser, true
 		}
 	default:
-		return w.administer(r), true
+		w.users, err = w.users.Administer(r)
+		return err, true
 	}
 	return nil, true
 }
 
-// policy puts the oracle's knowledge in words.
-func (w *world) policy() string {
-	s := fmt.Sprintf("enabled %v, revision %d", w.enabled, w.oracle.revision)
-	for name, u := range w.users {
-		s += fmt.Sprintf(", user %s %v", name, u.roles)
-	}
-	for name, all := range w.roles {
-		s += fmt.Sprintf(", role %s %q", name, all)
-	}
+// words puts the policy and the leases in words.
+func (w *world) words() string {
+	s := w.users.String()
 	for id := range int64(leaseIDs) {
-		on, there := w.attached(id)
+		on, there := w.onLease(id)
 		s += fmt.Sprintf(", lease %d %v %q", id, there, on)
 	}
 	return s
 }
+
+// points are the keys that policies and requests name; "c\xff" stands behind all
+// others.
+var points = []string{"a", "a\x00", "ab", "b", "b\x00", "ba", "c", "c\xff"}
 
 // draw draws requests: a number below its argument.
 type draw func(int) int
@@ -333,9 +334,9 @@ func (d draw) span() (key, end []byte) {
 
 // request draws a request. Most are of somebody who is known, and authorised under
 // the present revision.
-func (d draw) request(o *oracle) *etcdserverpb.InternalRaftRequest {
+func (d draw) request(users *policy.State) *etcdserverpb.InternalRaftRequest {
 	r := &etcdserverpb.InternalRaftRequest{}
-	h := &etcdserverpb.RequestHeader{Username: d.of(userNames), AuthRevision: o.revision}
+	h := &etcdserverpb.RequestHeader{Username: d.of(userNames), AuthRevision: users.Revision}
 	switch d(24) {
 	case 0:
 		h.Username = ""
@@ -368,7 +369,7 @@ func (d draw) request(o *oracle) *etcdserverpb.InternalRaftRequest {
 	case n < 24:
 		r.LeaseGrant = &etcdserverpb.LeaseGrantRequest{ID: 1 + int64(d(leaseIDs-1)), TTL: 100}
 	case n < 31:
-		d.administration(r, o)
+		d.administration(r, users)
 	default:
 		d.question(r)
 	}
@@ -438,12 +439,12 @@ func (d draw) operation(depth int) *etcdserverpb.RequestOp {
 }
 
 // administration draws a change of users or roles. Most are root's.
-func (d draw) administration(r *etcdserverpb.InternalRaftRequest, o *oracle) {
+func (d draw) administration(r *etcdserverpb.InternalRaftRequest, users *policy.State) {
 	if d(8) > 0 {
 		r.Header = &etcdserverpb.RequestHeader{Username: "root"}
 	}
 	user, role := d.of(userNames), d.of(roleNames)
-	if !o.enabled && d(2) == 0 {
+	if !users.Enabled && d(2) == 0 {
 		r.AuthEnable = &etcdserverpb.AuthEnableRequest{}
 		return
 	}
@@ -496,9 +497,9 @@ func (d draw) administration(r *etcdserverpb.InternalRaftRequest, o *oracle) {
 	default:
 		v := &etcdserverpb.AuthRoleRevokePermissionRequest{Role: role}
 		v.Key, v.RangeEnd = d.span()
-		if there := slices.SortedFunc(maps.Keys(o.roles[role]), keyRange.compare); len(there) > 0 && d(4) > 0 {
+		if there := slices.SortedFunc(maps.Keys(users.Roles[role]), policy.Range.Compare); len(there) > 0 && d(4) > 0 {
 			p := there[d(len(there))]
-			v.Key, v.RangeEnd = []byte(p.key), []byte(p.end)
+			v.Key, v.RangeEnd = []byte(p.Key), []byte(p.End)
 		}
 		r.AuthRoleRevokePermission = v
 	}
