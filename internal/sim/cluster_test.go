@@ -178,6 +178,7 @@ var sights = []struct {
 	{"request that a change of users has overtaken", func(t *Tally) int { return t.Users.Overtaken }, false},
 	{"refusal at the last verdict", func(t *Tally) int { return t.Users.Denied }, false},
 	{"read that was refused", func(t *Tally) int { return t.Users.Unread }, false},
+	{"watch that ended for want of rights", func(t *Tally) int { return t.Users.Withdrawn }, false},
 	{"read where the newest users were not known", func(t *Tally) int { return t.Users.Lagging }, false},
 	{"snapshot install under watchers", func(t *Tally) int { return t.Watch.Replaced }, true},
 }
@@ -231,8 +232,8 @@ func (s *summary) String() string {
 	fmt.Fprintf(&b, "%d slices of the past read for those who lagged, %d responses without room, %d inboxes run over; progress: %d times asked for, %d times by itself\n",
 		w.Slices, w.Full, w.Overflows, w.Asked, w.Notified)
 	u := &t.Users
-	fmt.Fprintf(&b, "%d changes of users; %d requests refused at the door, %d at the last verdict, %d reads; %d requests overtaken by a change and begun again, %d reads where the newest was not known\n",
-		u.Changes, u.Barred, u.Denied, u.Unread, u.Overtaken, u.Lagging)
+	fmt.Fprintf(&b, "%d changes of users; %d requests refused at the door, %d at the last verdict, %d reads; %d requests overtaken by a change and begun again, %d reads where the newest was not known, %d watches ended\n",
+		u.Changes, u.Barred, u.Denied, u.Unread, u.Overtaken, u.Lagging, u.Withdrawn)
 	total := 0
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {
 		fmt.Fprintf(&b, "  %8d  %s\n", t.Faults[name], name)

@@ -36,6 +36,7 @@ type UserTally struct {
 	Denied    int // requests that were refused at the last verdict
 	Overtaken int // requests that a change of users has overtaken, and that began again
 	Unread    int // reads that were refused
+	Withdrawn int // watches that ended for want of rights
 	Lagging   int // reads judged by a member that did not know the newest users
 }
 
@@ -57,8 +58,13 @@ func (cl *client) actor() string {
 		return ""
 	}
 	own := userNames[cl.id%len(userNames)]
-	if cl.rules {
+	if cl.rules { // any of those who may
 		own = auth.Root
+		for _, name := range userNames {
+			if cl.c.model.users.Users[name].Roles[auth.Root] && cl.c.lots.IntN(2) == 0 {
+				own = name
+			}
+		}
 	}
 	switch cl.c.lots.IntN(30) {
 	case 0:
@@ -108,13 +114,16 @@ func (c *Cluster) decree(r *etcdserverpb.InternalRaftRequest) string {
 		r.AuthUserChangePassword = &etcdserverpb.AuthUserChangePasswordRequest{Name: user, HashedPassword: "eQ=="}
 		return "change the password of " + user
 	case n < 48:
-		if c.lots.IntN(12) == 0 {
+		if c.lots.IntN(6) == 0 {
 			role = auth.Root
 		}
 		return grantRole(r, user, role)
 	case n < 55:
 		if roles := slices.Sorted(maps.Keys(known.Users[user].Roles)); len(roles) > 0 {
 			role = of(roles)
+		}
+		if known.Users[user].Roles[auth.Root] && user != auth.Root && c.lots.IntN(2) == 0 {
+			role = auth.Root
 		}
 		r.AuthUserRevokeRole = &etcdserverpb.AuthUserRevokeRoleRequest{Name: user, Role: role}
 		return fmt.Sprintf("take role %s from %s", role, user)

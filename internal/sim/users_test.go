@@ -24,7 +24,7 @@ func TestSeedsWithUsers(t *testing.T) {
 	}
 	u := sum.total.Users
 	t.Logf("%+v", u)
-	for _, n := range []int{u.Changes, u.Barred, u.Denied, u.Overtaken, u.Unread, u.Lagging} {
+	for _, n := range []int{u.Changes, u.Barred, u.Denied, u.Overtaken, u.Unread, u.Lagging, u.Withdrawn} {
 		require.NotZero(t, n, "%+v", u)
 	}
 }

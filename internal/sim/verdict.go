@@ -128,6 +128,11 @@ func (c *Cluster) checkUsers(h *host) {
 	if h.compared.view == v.Auth && h.compared.state == users {
 		return
 	}
+	if before := h.compared.view; before != nil {
+		if err := h.compared.state.Differs(before); err != nil {
+			c.fail(fmt.Errorf("host %d: a view that was published has changed: %w", h.id, err))
+		}
+	}
 	h.compared.view, h.compared.state = v.Auth, users
 	if err := users.Differs(v.Auth); err != nil {
 		c.fail(fmt.Errorf("host %d, after entry %d: %w", h.id, v.Applied, err))
@@ -140,6 +145,7 @@ func (h *host) announce(v *auth.View) {
 		h.c.fail(fmt.Errorf("host %d announces users that are published", h.id))
 	}
 	h.announced = v
+	h.recheck(v)
 }
 
 // isAdministration says whether a request is about users and roles.

@@ -120,6 +120,12 @@ func (j judge) keys(right authpb.Permission_Type, r Range) error {
 	return nil
 }
 
+// May says whether a user may read, or write, a key, where rights are judged.
+func (s *State) May(user string, right authpb.Permission_Type, key string) bool {
+	j := judge{State: s, user: user}
+	return j.root() || j.known(user) && j.one(right, key)
+}
+
 // one says whether any permission of the user has the key.
 func (j judge) one(right authpb.Permission_Type, key string) bool {
 	for role := range j.Users[j.user].Roles {
@@ -374,7 +380,8 @@ func (s *State) Differs(v *auth.View) error {
 	if got, want := v.Roles(), slices.Sorted(maps.Keys(s.Roles)); !slices.Equal(got, want) {
 		return fmt.Errorf("the roles are %q, and must be %q", got, want)
 	}
-	for name, want := range s.Users {
+	for _, name := range v.Users() {
+		want := s.Users[name]
 		u, _ := v.User(name)
 		got := User{map[string]bool{}, u.NoPassword, u.Made, u.Changed}
 		for _, role := range u.Roles {
@@ -384,7 +391,8 @@ func (s *State) Differs(v *auth.View) error {
 			return fmt.Errorf("the user %s is %+v, and must be %+v", name, got, want)
 		}
 	}
-	for name, want := range s.Roles {
+	for _, name := range v.Roles() {
+		want := s.Roles[name]
 		role, _ := v.Role(name)
 		got := Role{}
 		for _, p := range role.Permissions {
