@@ -106,8 +106,8 @@ func (c *Cluster) checkRead(h *host, v *machine.View, op *operation, err error) 
 	if due := c.model.judge(users, op.user, r); err != due {
 		c.fail(fmt.Errorf("host %d judges operation %d (%v) of %q at entry %d: %v, and it should be: %v; %v", h.id, op.id, op.ask, op.user, v.Applied, err, due, users))
 	}
-	if op.ask.kind != stale && v.Applied < op.ruled {
-		c.fail(fmt.Errorf("host %d judges operation %d (%v) of %q at entry %d, and a change of users at %d had been acknowledged", h.id, op.id, op.ask, op.user, v.Applied, op.ruled))
+	if op.ask.kind != stale && (v.Applied < op.ruled || v.Keys.Revision < op.atLeast) {
+		c.fail(fmt.Errorf("host %d judges operation %d (%v) of %q at entry %d, revision %d, and a change of users at entry %d and revision %d had been acknowledged", h.id, op.id, op.ask, op.user, v.Applied, v.Keys.Revision, op.ruled, op.atLeast))
 	}
 	if err != nil {
 		c.out.Users.Unread++
