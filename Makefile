@@ -10,7 +10,7 @@ SHA     := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -X etcd.alt/api/version.GitSHA=$(SHA)
 GO      := go
 
-.PHONY: help build start deps test race nocgo fuzz sim images planted crash full fault official mixed failover leases soak conformance oracle bench budget proto lint fmt clean
+.PHONY: help build start deps test race nocgo fuzz policy sim images planted crash full fault official mixed failover leases soak conformance oracle bench budget proto lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,10 @@ nocgo: ## build and test without cgo
 FUZZTIME ?= 15s
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
+
+CASES ?= 1000000
+policy: ## CASES requests under policies that change, each verdict held against a naive oracle's, from SEED on
+	POLICY_CASES=$(CASES) POLICY_SEED=$(SEED) $(GO) test ./internal/machine -run TestRightsAgainstAnOracle -count=1 -v -timeout 10h
 
 SEEDS    ?= 500
 CLUSTERS ?= $(SEEDS)

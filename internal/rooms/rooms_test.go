@@ -26,7 +26,7 @@ var plan = map[string][]string{
 	"internal/peer":          {},
 	"internal/wal":           {},
 	"internal/datadir":       {"internal/store", "internal/wal", "internal/member"},
-	"internal/sim":           {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/watch", "internal/sim/disk"},
+	"internal/sim":           {"internal/datadir", "internal/lease", "internal/store", "internal/wal", "internal/member", "internal/mvcc", "internal/machine", "internal/state", "internal/raft", "internal/replica", "internal/watch", "internal/auth", "internal/sim/disk", "internal/sim/policy"},
 	"internal/state":         {"internal/datadir", "internal/lease", "internal/machine", "internal/member", "internal/mvcc", "internal/store", "internal/wal", "internal/watch"},
 	"internal/machine":       {"internal/auth", "internal/lease", "internal/mvcc", "internal/member", "internal/store"},
 	"internal/recipe":        {},
@@ -41,6 +41,7 @@ var plan = map[string][]string{
 	"internal/space":         {},
 	"internal/store":         {},
 	"internal/sim/disk":      {},
+	"internal/sim/policy":    {"internal/auth"},
 	"internal/rooms":         {},
 	"bench":                  {},
 	"bench/echo":             {},
@@ -68,7 +69,7 @@ var plan = map[string][]string{
 }
 
 // timeless rooms run under a simulator, which owns the clock.
-var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/auth", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space", "internal/watch"}
+var timeless = []string{"internal/raft", "internal/wal", "internal/replica", "internal/machine", "internal/mvcc", "internal/lease", "internal/auth", "internal/member", "internal/store", "internal/sim", "internal/sim/disk", "internal/sim/policy", "internal/datadir", "internal/state", "internal/compactor", "internal/histogram", "internal/space", "internal/watch"}
 
 type pkg struct {
 	ImportPath string

@@ -50,6 +50,7 @@ func (c *Cluster) checkView(h *host) {
 		c.fail(fmt.Errorf("host %d is at revision %d after entry %d, which makes it %d", h.id, view.Keys.Revision, view.Applied, want))
 		return
 	}
+	c.checkUsers(h)
 	if err := verifyAt(view.Keys, c.model, view.Keys.Revision); err != nil {
 		c.fail(fmt.Errorf("host %d: %w", h.id, err))
 	}
@@ -66,6 +67,7 @@ func (c *Cluster) checkApplied(h *host) {
 		c.fail(fmt.Errorf("host %d is at revision %d after entry %d, which makes it %d", h.id, view.Keys.Revision, view.Applied, want))
 		return
 	}
+	c.checkUsers(h)
 	if view.Applied == c.model.Index {
 		c.follow(h)
 	}

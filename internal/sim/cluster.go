@@ -36,6 +36,12 @@ const segmentBytes = 4 << 10
 // clients is how many ask at the same time.
 const clients = 6
 
+// requestTicks is how long a member tries to answer; requestTime is about the same.
+const (
+	requestTicks = 70
+	requestTime  = 7 * time.Second
+)
+
 // Tally is what a seed of a cluster has to show.
 type Tally struct {
 	Time       time.Duration
@@ -59,6 +65,7 @@ type Tally struct {
 	Released      int // starts with a log whose beginning was given back
 
 	Watch WatchTally
+	Users UserTally
 
 	// Trace is a hash over everything that happened: the same seed gives the
 	// same.
@@ -91,6 +98,7 @@ type Cluster struct {
 	seed       uint64
 	rng        *rand.Rand
 	dice       *rand.Rand // for all that has to do with watchers, who change nothing of what they watch
+	lots       *rand.Rand // for all that has to do with users
 	clock      clock
 	network    *network
 	hosts      []*host
@@ -113,8 +121,9 @@ type Cluster struct {
 	nextID       uint64
 	values       int // so far; each is written once
 	stamps       int64
-	calls        int   // that were not answered yet
-	acknowledged int64 // the newest revision that anybody was told
+	calls        int    // that were not answered yet
+	acknowledged int64  // the newest revision that anybody was told
+	ruled        uint64 // the last entry with a change of users that anybody was told
 
 	trace io.Writer
 	hash  hash.Hash64
@@ -168,7 +177,7 @@ func fromSeed(seed uint64, run func()) {
 
 func newCluster(seed uint64, trace io.Writer) *Cluster {
 	c := &Cluster{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc1a5)), dice: rand.New(rand.NewPCG(seed, 0x3a7c)), trace: trace, hash: fnv.New64a(),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc1a5)), dice: rand.New(rand.NewPCG(seed, 0x3a7c)), lots: rand.New(rand.NewPCG(seed, 0xa074)), trace: trace, hash: fnv.New64a(),
 		model: NewModel(), byID: map[uint64]*host{}, hashes: map[[2]int64]uint32{}, leaders: map[uint64]uint64{}, tails: map[wal.Position]bool{}, decided: map[uint64]decision{}, promised: map[int64]promise{},
 		out: Tally{Faults: map[string]int{}},
 	}
@@ -216,6 +225,7 @@ func (c *Cluster) run() error {
 	for _, l := range c.listeners {
 		l.act()
 	}
+	c.populate()
 	c.clock.after(c.between(2*time.Second, 8*time.Second), c.strike)
 	c.clock.after(c.between(5*time.Second, 25*time.Second), c.administer)
 	if err := c.until(mostTime, c.enough); err != nil {

@@ -174,6 +174,12 @@ var sights = []struct {
 	{"watcher that lagged and caught up", func(t *Tally) int { return t.Watch.Slices }, false},
 	{"stream without room", func(t *Tally) int { return t.Watch.Full }, false},
 	{"inbox of a hub that ran over", func(t *Tally) int { return t.Watch.Overflows }, false},
+	{"change of users", func(t *Tally) int { return t.Users.Changes }, false},
+	{"request that a change of users has overtaken", func(t *Tally) int { return t.Users.Overtaken }, false},
+	{"refusal at the last verdict", func(t *Tally) int { return t.Users.Denied }, false},
+	{"read that was refused", func(t *Tally) int { return t.Users.Unread }, false},
+	{"watch that ended for want of rights", func(t *Tally) int { return t.Users.Withdrawn }, false},
+	{"read where the newest users were not known", func(t *Tally) int { return t.Users.Lagging }, false},
 	{"snapshot install under watchers", func(t *Tally) int { return t.Watch.Replaced }, true},
 }
 
@@ -199,7 +205,8 @@ func (s *summary) add(o Tally) {
 	t.Lost += o.Lost
 	t.Entries += o.Entries
 	t.Stopped += o.Stopped
-	t.Watch.add(&o.Watch)
+	addFields(&t.Watch, &o.Watch)
+	addFields(&t.Users, &o.Users)
 	for i, one := range sights {
 		if one.times(&o) > 0 {
 			s.saw[i]++
@@ -207,8 +214,8 @@ func (s *summary) add(o Tally) {
 	}
 }
 
-// add adds up all fields.
-func (t *WatchTally) add(o *WatchTally) {
+// addFields adds up all fields.
+func addFields[T any](t, o *T) {
 	sum, one := reflect.ValueOf(t).Elem(), reflect.ValueOf(o).Elem()
 	for i := range sum.NumField() {
 		sum.Field(i).SetInt(sum.Field(i).Int() + one.Field(i).Int())
@@ -224,6 +231,9 @@ func (s *summary) String() string {
 		w.Events, w.Responses, w.Fragments, w.Created, w.Resumed, w.Behind, w.Refused, w.Canceled, w.Compacted)
 	fmt.Fprintf(&b, "%d slices of the past read for those who lagged, %d responses without room, %d inboxes run over; progress: %d times asked for, %d times by itself\n",
 		w.Slices, w.Full, w.Overflows, w.Asked, w.Notified)
+	u := &t.Users
+	fmt.Fprintf(&b, "%d changes of users; %d requests refused at the door, %d at the last verdict, %d reads; %d requests overtaken by a change and begun again, %d reads where the newest was not known, %d watches ended\n",
+		u.Changes, u.Barred, u.Denied, u.Unread, u.Overtaken, u.Lagging, u.Withdrawn)
 	total := 0
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {
 		fmt.Fprintf(&b, "  %8d  %s\n", t.Faults[name], name)

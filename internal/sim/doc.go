@@ -33,7 +33,8 @@
 //	client.go    who asks; question.go: what, and what is answered
 //	listener.go  who watches; line.go: the stream; told.go: what must hold of it
 //	hub.go       when a member's hub does what it has to do
-//	check.go     what must hold at every moment
+//	users.go     who acts in whose name; stands.go: who watches
+//	check.go     what must hold at every moment; verdict.go: of rights
 //	history.go   what must hold of the whole history
 //
 // Nothing is decided by the order of a map, by a clock or by a goroutine. The

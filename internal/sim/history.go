@@ -79,6 +79,8 @@ func (c *Cluster) linearizable() error {
 // same: the log can only bring the wrong order, and then none is found.
 func (c *Cluster) testimony(op *operation) (testimony, bool) {
 	switch {
+	case op.denied, op.ask.kind == administer:
+		return testimony{}, false // see checkVerdict
 	case op.ask.kind == renew:
 		return testimony{}, false // see checkDecision
 	case op.ask.kind == stale:

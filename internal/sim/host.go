@@ -8,11 +8,13 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/raft"
 	"etcd.alt/internal/replica"
 	"etcd.alt/internal/sim/disk"
+	"etcd.alt/internal/sim/policy"
 )
 
 // host is a machine with a disk, on which a member runs or does not. Everything
@@ -42,6 +44,12 @@ type host struct {
 	lag    time.Duration // by which Now is behind while a sync has not ended
 	served bool
 	attend attendance
+
+	announced *auth.View // the newest users that were announced
+	compared  struct {   // last with the model's
+		view  *auth.View
+		state *policy.State
+	}
 
 	handed     []*raft.Append // for the append stage
 	writing    []*raft.Append // what it works on
@@ -104,6 +112,7 @@ func (h *host) start() {
 		fatal:  h.storeFailed,
 		sync:   h.sync,
 		inbox:  h.c.drawInbox(),
+		users:  h.announce,
 		leased: func(changes []lease.Change) { h.keeper.Apply(changes, h.c.clock.now) },
 	}.open()
 	h.disk.Inject(nil)
@@ -123,7 +132,7 @@ func (h *host) start() {
 		Now:          func() time.Duration { return h.c.clock.now - h.lag },
 		Send:         h.send,
 		FirstRead:    h.id<<48 | h.life<<32,
-		RequestTicks: 70, RetryTicks: 5,
+		RequestTicks: requestTicks, RetryTicks: 5,
 	}, (*hostStages)(h))
 	h.beat = 95*time.Millisecond + time.Duration(h.c.rng.Int64N(int64(10*time.Millisecond)))
 	h.after(time.Duration(h.c.rng.Int64N(int64(h.beat))), h.tick)

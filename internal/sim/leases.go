@@ -10,6 +10,7 @@ import (
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/replica"
@@ -97,6 +98,9 @@ func checkpointOf(leases ...lease.Lease) *etcdserverpb.InternalRaftRequest {
 func (h *host) decide(id int64, r *etcdserverpb.InternalRaftRequest, c replica.Caller) uint64 {
 	h.c.nextID++
 	r.Header = &etcdserverpb.RequestHeader{ID: h.c.nextID}
+	if v := h.machine.View().Auth; v.Enabled && r.LeaseRevoke != nil {
+		r.Header.Username, r.Header.AuthRevision = auth.Root, v.Revision
+	}
 	data, err := r.MarshalVT()
 	if err != nil {
 		panic(err) // a message of plain fields has no reason to fail

@@ -18,6 +18,10 @@ type line struct {
 	cluster uint64
 	stream  *watch.Stream
 
+	user      string // who watches
+	made      uint64 // the auth revision that has made him; 0 as long as nobody had to be named
+	withdrawn int    // watches that were ended for want of rights, which the client has not heard of
+
 	budget, bytes int
 	queue         []response
 	ready         []func() // to be called when there is room
@@ -112,6 +116,7 @@ func (n *line) take(messages []byte, count int) {
 		n.bytes += size
 		n.queue = append(n.queue, response{m, size, keys.Revision, keys.Compacted})
 		n.checkAsked(m)
+		n.checkEvents(m)
 		messages = messages[size:]
 	}
 	if count != 0 || len(messages) != 0 {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"etcd.alt/internal/watch"
@@ -50,6 +51,7 @@ type watching struct {
 	doomed  bool  // it began there below the compaction
 	ended   bool  // a compaction has ended it
 	leaving bool  // it is asked to be cancelled
+	denied  bool  // the member does not make it, for want of rights
 }
 
 func (w *watching) String() string {
@@ -99,7 +101,7 @@ func (l *listener) call() {
 	if h == nil {
 		return
 	}
-	n := &line{l: l, h: h, life: h.life, cluster: h.data.Identity.ClusterID, watches: map[int64]*watching{}, budget: budgets[c.dice.IntN(len(budgets))]}
+	n := &line{l: l, h: h, life: h.life, cluster: h.data.Identity.ClusterID, watches: map[int64]*watching{}, user: l.as(), budget: budgets[c.dice.IntN(len(budgets))]}
 	n.stream = h.state.Watch.Open(n, fragments[c.dice.IntN(len(fragments))])
 	l.line, l.asked, l.all, l.until = n, 0, 0, c.clock.now+time.Second+time.Duration(c.dice.Int64N(int64(40*time.Second)))
 	if c.dice.IntN(2) == 0 {
@@ -233,7 +235,8 @@ func (l *listener) drawWrong() *watching {
 		return w
 	case 1:
 		for _, o := range l.watches {
-			if o.begun && !o.leaving && o.id != 0 {
+			// Where there are users it may be free again by then.
+			if o.begun && !o.leaving && o.id != 0 && !hasUsers(l.c.seed) {
 				w.ID = o.id
 				return w
 			}
@@ -249,7 +252,8 @@ func (l *listener) create(w *watching) {
 	l.c.say("listener %d asks host %d for %v", l.id, n.h.id, w)
 	r := w.Request
 	n.creating = append(n.creating, w)
-	n.request(func() { n.stream.Create(r) })
+	w.denied = false
+	n.request(func() { n.admit(w, r) })
 }
 
 // cancel asks for one of the watches to be cancelled, if there is one that has begun.
@@ -324,6 +328,13 @@ func (l *listener) heardAll() bool {
 		waits = waits || w.next > m.Revision+1
 	}
 	return waits || !living || l.all >= m.Revision
+}
+
+// lose takes a watch away that the member has ended, or does not make. There may be
+// nobody left who is told how far the stream is.
+func (l *listener) lose(w *watching) {
+	l.asked = 0
+	l.watches = slices.DeleteFunc(l.watches, func(o *watching) bool { return o == w })
 }
 
 // state tells what a listener waits for.

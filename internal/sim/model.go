@@ -13,6 +13,7 @@ import (
 
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/mvccpb"
+	"etcd.alt/internal/sim/policy"
 )
 
 // Model is the keyspace told the plain way: every version of every key in a
@@ -28,6 +29,9 @@ type Model struct {
 	// Leases are those that are granted.
 	Leases    map[int64]Lease
 	grantedAt map[int64]uint64 // the entry, of those that are or were
+	users     *policy.State    // as they are
+	nobody    *policy.State    // as they were in the beginning
+	due       error            // what the last request had to be answered with, see entry
 	keys      map[string][]version
 	changes   []change          // all there ever were
 	entries   []entry           // what stood where, from index 1 on
@@ -51,6 +55,10 @@ type entry struct {
 	// compaction says that it was one that was carried out, leased that there were
 	// other leases after it than before.
 	compaction, leased bool
+	// users are those after it. due is the verdict that it had to be given; of a change
+	// of users that is permitted, what it had to be answered with.
+	users *policy.State
+	due   error
 }
 
 func (e *entry) is(o *raftpb.Entry) bool {
@@ -87,7 +95,8 @@ func (m *Model) changesFrom(revision int64) int {
 
 // NewModel returns an empty keyspace.
 func NewModel() *Model {
-	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, Leases: map[int64]Lease{}, grantedAt: map[int64]uint64{}, keys: map[string][]version{}, byID: map[uint64]uint64{}}
+	nobody := policy.New(points()...)
+	return &Model{Revision: 1, Compacted: -1, Before: -1, Alarms: map[[2]uint64]bool{}, Leases: map[int64]Lease{}, grantedAt: map[int64]uint64{}, users: nobody, nobody: nobody, keys: map[string][]version{}, byID: map[uint64]uint64{}}
 }
 
 // Apply takes entries in order. One that was taken before must be what it was.
@@ -105,12 +114,13 @@ func (m *Model) Apply(entries []*raftpb.Entry) error {
 		}
 		m.Index = i
 		before, leases := m.Compacted, len(m.Leases)
+		m.due = nil
 		if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
 			if err := m.request(e.GetData()); err != nil {
 				return err
 			}
 		}
-		m.entries = append(m.entries, entry{e.GetTerm(), e.GetType(), string(e.GetData()), m.Revision, m.Compacted != before, len(m.Leases) != leases})
+		m.entries = append(m.entries, entry{e.GetTerm(), e.GetType(), string(e.GetData()), m.Revision, m.Compacted != before, len(m.Leases) != leases, m.users, m.due})
 	}
 	return nil
 }
@@ -147,6 +157,9 @@ func (m *Model) request(data []byte) error {
 	} else {
 		m.byID[id] = m.Index
 	}
+	if m.due = m.users.Verdict(r, m.attached); m.due != nil {
+		return nil
+	}
 	t := txn{m: m}
 	switch {
 	case r.Alarm != nil:
@@ -158,6 +171,8 @@ func (m *Model) request(data []byte) error {
 			delete(m.Alarms, a)
 		}
 	case m.forbids(r):
+	case isAdministration(r):
+		m.users, m.due = m.users.Administer(r)
 	case r.Put != nil:
 		t.put(r.Put)
 	case r.DeleteRange != nil:

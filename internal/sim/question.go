@@ -7,6 +7,7 @@ import (
 
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/api/mvccpb"
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/mvcc"
 )
@@ -21,10 +22,11 @@ const (
 	compaction
 	grant
 	revoke
-	get   // of the newest revision there is
-	old   // of a given revision, through a barrier
-	stale // serializable: of whatever this member has
-	renew // a lease, in the leader's memory
+	administer // users and roles
+	get        // of the newest revision there is
+	old        // of a given revision, through a barrier
+	stale      // serializable: of whatever this member has
+	renew      // a lease, in the leader's memory
 )
 
 // reads says that it is in no log.
@@ -44,6 +46,8 @@ type question struct {
 	byRevision bool
 	expected   int64
 	also       string // a second key, deleted together with the put; "" for none
+	// request is a change of users and roles, which value puts in words.
+	request *etcdserverpb.InternalRaftRequest
 }
 
 // The keys of the clients: few, so that they meet.
@@ -136,6 +140,8 @@ func (q question) String() string {
 		return fmt.Sprintf("grant lease %d", q.lease)
 	case revoke:
 		return fmt.Sprintf("revoke lease %d", q.lease)
+	case administer:
+		return q.value
 	case renew:
 		return fmt.Sprintf("renew lease %d", q.lease)
 	case get:
@@ -166,9 +172,13 @@ func (q question) rangeRequest() *etcdserverpb.RangeRequest {
 	return &etcdserverpb.RangeRequest{Key: []byte(q.key), RangeEnd: bytesOrNil(q.end), Revision: q.revision}
 }
 
-// encode makes the entry of a write.
-func (q question) encode(id uint64) []byte {
-	r := &etcdserverpb.InternalRaftRequest{Header: &etcdserverpb.RequestHeader{ID: id}}
+// inLog is a write as it stands in the log, in somebody's name.
+func (q question) inLog(id uint64, by auth.Subject) *etcdserverpb.InternalRaftRequest {
+	r := &etcdserverpb.InternalRaftRequest{}
+	if q.kind == administer {
+		r = q.request
+	}
+	r.Header = &etcdserverpb.RequestHeader{ID: id, Username: by.User, AuthRevision: by.Revision}
 	switch q.kind {
 	case put:
 		r.Put = &etcdserverpb.PutRequest{Key: []byte(q.key), Value: []byte(q.value), PrevKv: q.prev, Lease: q.lease}
@@ -183,6 +193,11 @@ func (q question) encode(id uint64) []byte {
 	case revoke:
 		r.LeaseRevoke = &etcdserverpb.LeaseRevokeRequest{ID: q.lease}
 	}
+	return r
+}
+
+// encode makes an entry of it.
+func encode(r *etcdserverpb.InternalRaftRequest) []byte {
 	data, err := r.MarshalVT()
 	if err != nil {
 		panic(err) // a message of plain fields has no reason to fail

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"etcd.alt/internal/auth"
 	"etcd.alt/internal/datadir"
 	"etcd.alt/internal/lease"
 	"etcd.alt/internal/machine"
@@ -44,6 +45,8 @@ type opening struct {
 	sync func(sync func() error) error
 	// leased hears what has become of leases; nil for nobody.
 	leased func([]lease.Change)
+	// users hears of users and roles before they are published; nil for nobody.
+	users func(*auth.View)
 	// inbox is the room for what was not handed out to watchers yet, in bytes; 0 for
 	// the usual.
 	inbox int
@@ -59,7 +62,7 @@ func (o opening) open() (*rooms, error) {
 			Begin:      o.begin,
 			Background: func(do func()) { do() },
 		},
-		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2},
+		CacheBytes: 1 << 10, Machine: machine.Options{MaxLearners: 1, MinTTL: 2, Authorised: o.users},
 		Leased: o.leased, Watch: watch.Options{InboxBytes: o.inbox},
 	})
 	if err != nil {

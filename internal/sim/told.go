@@ -92,6 +92,9 @@ func (n *line) judge(r response) error {
 	case r.CompactRevision != 0:
 		return n.compacted(w, r)
 	case r.Canceled:
+		if r.CancelReason != "" {
+			return n.revoked(w)
+		}
 		return n.canceled(w)
 	case w.doomed, w.ended:
 		return fmt.Errorf("%v has ended with a compaction", w)
@@ -113,12 +116,15 @@ func (n *line) created(r response) error {
 	w := n.creating[0]
 	n.creating = n.creating[1:]
 	switch {
-	case r.Canceled != w.refusal:
-		return fmt.Errorf("%v: to be refused is %v", w, w.refusal)
-	case w.refusal && (r.WatchId != -1 || r.CancelReason == "" || r.CompactRevision != 0):
+	case r.Canceled != (w.refusal || w.denied):
+		return fmt.Errorf("%v: to be refused is %v, and %v for want of rights", w, w.refusal, w.denied)
+	case r.Canceled && (r.WatchId != -1 || r.CancelReason == "" || r.CompactRevision != 0):
 		return fmt.Errorf("%v: a refusal without a reason", w)
-	case w.refusal:
+	case r.Canceled:
 		n.l.c.out.Watch.Refused++
+		if w.denied {
+			n.l.lose(w)
+		}
 		return nil
 	case n.watches[r.WatchId] != nil, w.ID != 0 && w.ID != r.WatchId:
 		return fmt.Errorf("%v: a wrong id", w)

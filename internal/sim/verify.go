@@ -36,6 +36,9 @@ func verify(view *machine.View, m *Model) error {
 	if err := verifyLeases(view.Leases, m); err != nil {
 		return err
 	}
+	if err := m.users.Differs(view.Auth); err != nil {
+		return err
+	}
 	if c := m.Compacted; c > 1 {
 		if _, err := view.Keys.Range(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: c - 1}); !errors.Is(err, errs.Compacted) {
 			return fmt.Errorf("a read below the compaction at %d: %v", c, err)
