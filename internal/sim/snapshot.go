@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -146,11 +147,16 @@ func (h *host) interrupt() {
 	h.c.say("host %d installs a snapshot, and after %d calls on its disk the power is gone", h.id, left)
 	h.c.out.Interrupted++
 	h.dying = true
-	h.disk.Inject(func(op disk.Op, _ string) error {
+	h.disk.Inject(func(op disk.Op, path string) error {
 		if op == disk.OpRead || op == disk.OpOpen {
 			return nil
 		}
-		if left--; left >= 0 {
+		// The stores tidy up on goroutines of their own, at no certain time: what they do
+		// in their directories is not counted.
+		if !strings.Contains(path, "/store-") {
+			left--
+		}
+		if left >= 0 {
 			return nil
 		}
 		return errors.New("the power is gone")
