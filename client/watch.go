@@ -129,8 +129,9 @@ type watcher struct {
 	ask     chan struct{} // for progress
 	out     chan WatchResponse
 
-	next  int64 // the first revision that was not told; 0 while that is not known
-	shown bool  // that it was created
+	taken time.Time // when a member has taken it on, on the present stream; zero before
+	next  int64     // the first revision that was not told; 0 while that is not known
+	shown bool      // that it was created
 	parts []*Event
 }
 
@@ -149,17 +150,24 @@ func (w *watcher) routineWatch(ctx context.Context) {
 	pause, logins := firstPause, 0
 	for {
 		token, told := w.c.auth.current(), w.next
+		w.taken = time.Time{}
 		err := w.follow(ctx, token)
 		if w.next != told {
-			pause, logins = firstPause, 0
+			pause = firstPause
+		}
+		if !w.taken.IsZero() {
+			logins = 0 // the token was good
 		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case tokenRefused(err) && w.c.auth.renewable() && logins < maxLogins:
 			logins++
-			if err = w.c.logIn(ctx, token); err == nil {
+			switch err = w.c.logIn(ctx, token); {
+			case err == nil && w.taken.IsZero():
 				continue
+			case err == nil:
+				err = errs.WatchCanceled // goes on, but not faster and faster
 			}
 		}
 		if !w.mayGoOn(ctx, err) {
@@ -274,6 +282,7 @@ func (w *watcher) take(ctx context.Context, res *etcdserverpb.WatchResponse) err
 	case res.Canceled:
 		return w.canceledBy(res)
 	case res.Created:
+		w.taken = time.Now()
 		if w.next == 0 {
 			w.next = res.Header.GetRevision() + 1
 		}

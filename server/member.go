@@ -140,6 +140,7 @@ func (m *Member) start(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("--audit-log: %w", err), d.Log.Close())
 		}
 	}
+	m.users.Replayed = d.Recovered.Prev.Index + uint64(len(d.Recovered.Entries))
 	m.passwords = password.New(password.Options{Cost: int(c.BcryptCost)})
 	m.look()
 	node, err := raft.New(raft.Config{
@@ -183,7 +184,6 @@ func (m *Member) start(ctx context.Context) error {
 	if err := m.waitServing(ctx); err != nil {
 		return err
 	}
-	m.users.Serve()
 	m.service = service.New(service.Config{
 		Users:           m.users,
 		Passwords:       m.passwords,

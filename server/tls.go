@@ -83,7 +83,7 @@ func (c *Config) checkCertAuth() error {
 	if err := c.PeerAllow.Validate(); err != nil {
 		return fmt.Errorf("--peer-cert-allowed-cn, --peer-cert-allowed-hostname: %w", err)
 	}
-	if c.makesPeerPair() && peers && c.PeerClientCertFile == "" {
+	if c.makesPeerPair() && peers {
 		return errors.New("--peer-auto-tls makes certificates that no CA has signed: it excludes --peer-client-cert-auth and --peer-trusted-ca-file")
 	}
 	return nil

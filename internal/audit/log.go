@@ -34,6 +34,7 @@ type Log struct {
 	file    *os.File
 	out     *bufio.Writer
 	line    []byte
+	lines   uint64 // in out, about: no fewer than are
 	failing bool
 	told    uint64 // of dropped
 }
@@ -58,6 +59,17 @@ func (l *Log) open() error {
 		return err
 	}
 	l.file, l.out = f, bufio.NewWriterSize(f, 64<<10)
+	// What was written when the disk was full may have no end.
+	last := []byte{'\n'}
+	if r, err := os.Open(l.path); err == nil {
+		if info, err := r.Stat(); err == nil && info.Size() > 0 {
+			_, _ = r.ReadAt(last, info.Size()-1)
+		}
+		r.Close()
+	}
+	if last[0] != '\n' {
+		_ = l.out.WriteByte('\n') // into memory
+	}
 	return nil
 }
 
@@ -114,19 +126,33 @@ func (l *Log) write(r *Record) {
 		return
 	}
 	l.line = r.appendTo(l.line[:0])
+	if len(l.line) > l.out.Available() {
+		l.flush()
+		if l.file == nil {
+			l.dropped.Add(1)
+			return
+		}
+	}
+	l.lines++
 	if _, err := l.out.Write(l.line); err != nil {
 		l.failed(err)
-		l.dropped.Add(1)
 	}
+}
+
+// flush brings the lines to the file.
+func (l *Log) flush() {
+	if err := l.out.Flush(); err != nil {
+		l.failed(err)
+		return
+	}
+	l.lines = 0
 }
 
 // tend brings the lines to the file, and follows the path where the file was moved
 // away, as those do who rotate logs.
 func (l *Log) tend() {
 	if l.file != nil {
-		if err := l.out.Flush(); err != nil {
-			l.failed(err)
-		}
+		l.flush()
 	}
 	if l.file == nil || !l.current() {
 		if l.file != nil {
@@ -161,6 +187,8 @@ func (l *Log) failed(err error) {
 		l.failing = true
 		l.logger.Error("the audit log cannot be written", zap.Error(fmt.Errorf("--audit-log: %w", err)))
 	}
+	l.dropped.Add(l.lines)
+	l.lines = 0
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil

@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -40,6 +41,17 @@ func (r *Record) AddKeys(key, end []byte) {
 		return
 	}
 	r.Keys = append(r.Keys, Range{string(key), string(end)})
+}
+
+// AddNames names users and roles, each by its first 256 bytes.
+func (r *Record) AddNames(names ...string) {
+	const longest = 256
+	for _, n := range names {
+		if len(n) > longest {
+			n = strings.Clone(n[:longest])
+		}
+		r.Names = append(r.Names, n)
+	}
 }
 
 // appendTo appends the record as a line.

@@ -119,16 +119,23 @@ func (r *revocations) check(chain []*x509.Certificate) error {
 	}
 	for i, c := range chain {
 		issuer := chain[min(i+1, len(chain)-1)]
+		var forged error // why there is no list that is of this key
+		proven := false
 		for _, l := range r.lists {
 			if !bytes.Equal(l.issuer, c.RawIssuer) {
 				continue
 			}
 			if l.proof != nil && !signedBy(l.proof, issuer) {
-				return l.forged()
+				forged = l.forged() // or of another key of the same name
+				continue
 			}
 			if l.serials[serial(c.SerialNumber)] {
 				return fmt.Errorf("the certificate %q with serial number %x is revoked", c.Subject, c.SerialNumber)
 			}
+			proven = true
+		}
+		if forged != nil && !proven {
+			return forged
 		}
 	}
 	return nil

@@ -176,7 +176,7 @@ func (s *stamp) same(o *stamp) bool {
 // stamp may soon stand for other bytes.
 func (s *stamp) fresh(now time.Time) bool {
 	for i := range s {
-		if s[i].info != nil && now.Sub(s[i].at) < clockGrain {
+		if s[i].info != nil && now.Sub(s[i].at).Abs() < clockGrain {
 			return true
 		}
 	}

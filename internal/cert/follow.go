@@ -75,7 +75,8 @@ func (f *follower) now() (m *material, generation int) {
 	}
 	m, err := f.files.load()
 	changed := !seen.same(&f.mu.seen)
-	f.mu.seen, f.mu.settled = seen, !seen.fresh(now)
+	// What could not be read is tried again: rights to a file may change without a trace.
+	f.mu.seen, f.mu.settled = seen, err == nil && !seen.fresh(now)
 	switch {
 	case err != nil:
 		f.complain(err)

@@ -88,7 +88,11 @@ func (call *Call) KeepPayload() *Call {
 
 // SetMark leaves something with the call for whoever has it later. It must be called
 // before the call is given away.
-func (call *Call) SetMark(mark any) { call.mark = mark }
+func (call *Call) SetMark(mark any) {
+	call.conn.mu.Lock() // the call may end at any time
+	call.mark = mark
+	call.conn.mu.Unlock()
+}
 
 // Mark is what SetMark has left; nil without.
 func (call *Call) Mark() any { return call.mark }

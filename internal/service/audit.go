@@ -6,8 +6,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"etcd.alt/api/electionpb"
 	"etcd.alt/api/errs"
 	pb "etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/lockpb"
 	"etcd.alt/internal/audit"
 	"etcd.alt/internal/rpc"
 )
@@ -65,6 +67,15 @@ func noteCaller(a asked, who credential) {
 	}
 }
 
+// noteUser notes who the caller of a call is, where that was found.
+func noteUser(a asked, user string) {
+	if m, ok := a.Mark().(*auditing); ok && user != "" {
+		m.mu.Lock()
+		m.record.User = user
+		m.mu.Unlock()
+	}
+}
+
 // audited notes what a request is about. It is true.
 func audited(a asked, r any) bool {
 	if m, ok := a.Mark().(*auditing); ok {
@@ -110,7 +121,7 @@ func (s *Service) finish(r *audit.Record, code codes.Code) {
 
 // describe says what a request is about; never values, passwords, tokens.
 func describe(to *audit.Record, r any) {
-	names := func(all ...string) { to.Names = append(to.Names, all...) }
+	names := to.AddNames
 	switch r := r.(type) {
 	case *pb.RangeRequest:
 		to.AddKeys(r.GetKey(), r.GetRangeEnd())
@@ -127,6 +138,20 @@ func describe(to *audit.Record, r any) {
 		to.Lease = r.GetID()
 	case *pb.LeaseTimeToLiveRequest:
 		to.Lease = r.GetID()
+	case *lockpb.LockRequest:
+		to.AddKeys(r.GetName(), nil)
+		to.Lease = r.GetLease()
+	case *lockpb.UnlockRequest:
+		to.AddKeys(r.GetKey(), nil)
+	case *electionpb.CampaignRequest:
+		to.AddKeys(r.GetName(), nil)
+		to.Lease = r.GetLease()
+	case *electionpb.ProclaimRequest:
+		to.AddKeys(r.GetLeader().GetKey(), nil)
+	case *electionpb.LeaderRequest:
+		to.AddKeys(r.GetName(), nil)
+	case *electionpb.ResignRequest:
+		to.AddKeys(r.GetLeader().GetKey(), nil)
 	case *pb.AuthenticateRequest:
 		names(r.GetName())
 	case *pb.AuthUserAddRequest:

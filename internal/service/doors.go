@@ -135,7 +135,11 @@ func (s *Service) knows(d door, v *auth.View, c credential) bool {
 // barredInline is an inline method behind its door.
 func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 	enter := func(c *rpc.Call, who credential) {
-		if err := s.pass(d, s.c.Machine.View(), who); err != nil {
+		v := s.c.Machine.View()
+		if by, err := s.identify(v.Auth, who, true); err == nil {
+			noteUser(c, by.User)
+		}
+		if err := s.pass(d, v, who); err != nil {
 			fail(c, err)
 			return
 		}
@@ -196,8 +200,8 @@ func (s *Service) afterBarrier(c *rpc.Call, do func()) {
 	}
 	c.KeepPayload()
 	s.linearizable(c, func() {
-		s.barred.Add(-n)
 		s.workers.do(c, func() {
+			defer s.barred.Add(-n)
 			if !c.Over() {
 				do()
 				s.Kick()
@@ -230,6 +234,9 @@ func (s *Service) barredStream(d door, path string, stream rpc.StreamHandler) rp
 			}
 		}
 		v = s.c.Machine.View()
+		if by, err := s.identify(v.Auth, who, true); err == nil {
+			noteUser(st, by.User)
+		}
 		if err := s.pass(d, v, who); err != nil {
 			return refuse(err)
 		}

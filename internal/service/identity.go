@@ -174,7 +174,9 @@ func (s *Service) rightsOf(a asked) (machine.Rights, error) {
 	if !v.Auth.Enabled {
 		return machine.Rights{Auth: v.Auth, Leases: v.Leases}, nil
 	}
-	return s.rights(v, s.credentialOf(a))
+	by, err := s.rights(v, s.credentialOf(a))
+	noteUser(a, by.Subject.User)
+	return by, err
 }
 
 // rightsNow is rights in the published view, for callers that may wait: where the

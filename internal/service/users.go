@@ -20,10 +20,12 @@ type Users struct {
 	// now is the state of the users as it is published, or is about to be: no watch
 	// begins on the rights of an earlier one.
 	now atomic.Pointer[auth.View]
-	// serving says that what is applied is new: the logins in what a member's own log
-	// brings back at its start have ended with it.
-	serving atomic.Bool
-	mu      struct {
+	// Replayed is the last entry of the log that the member was started with, set before
+	// anything is applied: logins up to there have ended with the member that had
+	// applied them.
+	Replayed uint64
+
+	mu struct {
 		sync.Mutex
 		standing map[*stands]struct{}
 	}
@@ -58,18 +60,14 @@ func (u *Users) Authorised(v *auth.View) {
 
 // LoggedIn hears of logins, after they were published and before anybody is told.
 func (u *Users) LoggedIn(logins []machine.Login) {
-	if !u.serving.Load() {
-		return
-	}
-	all := make([]token.Login, len(logins))
-	for i, l := range logins {
-		all[i] = tokenLogin(&l)
+	all := make([]token.Login, 0, len(logins))
+	for _, l := range logins {
+		if l.Index > u.Replayed {
+			all = append(all, tokenLogin(&l))
+		}
 	}
 	u.Tokens.Applied(all)
 }
-
-// Serve says that what is applied from here on is new.
-func (u *Users) Serve() { u.serving.Store(true) }
 
 // tokenLogin is a login as those see it who make tokens. A token says how far a member
 // must have come to know it: to the entry before the login's.

@@ -1,6 +1,7 @@
 package password
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -22,8 +23,10 @@ const (
 	sliceRounds = 8
 )
 
+const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
 // encoding is bcrypt's own base64.
-var encoding = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
+var encoding = base64.NewEncoding(alphabet).WithPadding(base64.NoPadding)
 
 // magic is what is encrypted, over and over.
 const magic = "OrpheanBeholderScryDoubt"
@@ -45,23 +48,36 @@ func generate(password []byte, cost int, pause func() error) ([]byte, error) {
 	return written(cost, salt, d), nil
 }
 
-// matches says whether a hash, which bcrypt.Cost can read, is of a password.
-func matches(hash, password []byte, pause func() error) (bool, error) {
+// read takes a hash apart: "$2a$10$", then salt and digest in bcrypt's base64.
+func read(hash []byte) (cost int, salt, digest []byte, ok bool) {
+	const version, salted, digested = 7, 22, 31
+	if len(hash) != version+salted+digested {
+		return 0, nil, nil, false
+	}
+	for _, c := range hash[version:] { // the decoder passes over line ends
+		if !bytes.ContainsRune([]byte(alphabet), rune(c)) {
+			return 0, nil, nil, false
+		}
+	}
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
-		return false, err
+		return 0, nil, nil, false
 	}
-	// "$2a$10$", the minor version may be missing; salt and digest end it.
-	end := hash[len(hash)-(22+31):]
-	salt, err := encoding.DecodeString(string(end[:22]))
-	if err != nil {
+	salt, err = encoding.DecodeString(string(hash[version : version+salted]))
+	return cost, salt, hash[version+salted:], err == nil && len(salt) == saltBytes
+}
+
+// matches says whether a hash that can be read is of a password.
+func matches(hash, password []byte, pause func() error) (bool, error) {
+	cost, salt, want, ok := read(hash)
+	if !ok {
 		return false, nil
 	}
 	d, err := digest(password, cost, salt, pause)
 	if err != nil {
 		return false, err
 	}
-	return subtle.ConstantTimeCompare([]byte(encoding.EncodeToString(d)), end[22:]) == 1, nil
+	return subtle.ConstantTimeCompare([]byte(encoding.EncodeToString(d)), want) == 1, nil
 }
 
 func digest(password []byte, cost int, salt []byte, pause func() error) ([]byte, error) {

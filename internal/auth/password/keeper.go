@@ -8,8 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 )
 
 var (
@@ -125,10 +123,10 @@ func (k *Keeper) Compare(ctx context.Context, user, address string, lookup func(
 	r := k.begin(ctx)
 	defer r.end()
 	hash, err := lookup()
+	r.from = time.Now() // to look it up was no computing
 	if err != nil {
 		return false, err
 	}
-	r.from = time.Now() // to look it up was no computing
 	// bcrypt itself would pass over what comes after.
 	fits := len(password) <= MaxLength
 	if !fits {
@@ -148,8 +146,8 @@ const mostCost = 15
 // Comparable says whether a hash is one that passwords are compared with. None fits
 // any other.
 func (k *Keeper) Comparable(hash []byte) bool {
-	cost, err := bcrypt.Cost(hash)
-	return err == nil && len(hash) == len(k.dummy) && cost <= max(mostCost, k.options.Cost)
+	cost, _, _, ok := read(hash)
+	return ok && cost <= max(mostCost, k.options.Cost)
 }
 
 // run is a computation that is under way.
@@ -173,13 +171,23 @@ func (r *run) pause() error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if lent := r.k.charge(time.Since(r.from)); lent > 0 {
-		time.Sleep(lent)
-	} else {
+	lent := r.k.charge(time.Since(r.from))
+	if lent == 0 {
 		runtime.Gosched()
+		r.from = time.Now()
+		return nil
 	}
-	r.from = time.Now()
-	return nil
+	rest := time.NewTimer(lent)
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+		r.from = time.Now()
+		return nil
+	case <-r.k.stop:
+		return ErrClosed
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
 }
 
 func (r *run) end() {
@@ -197,7 +205,8 @@ func (k *Keeper) charge(took time.Duration) (lent time.Duration) {
 	defer k.mu.Unlock()
 	now := time.Now()
 	earned := float64(now.Sub(k.mu.at)) * k.pace
-	k.mu.budget, k.mu.at = min(float64(burst), k.mu.budget+earned)-float64(took), now
+	// A run that stood still with the whole machine owes no more than was saved up.
+	k.mu.budget, k.mu.at = max(min(float64(burst), k.mu.budget+earned)-float64(took), -float64(burst)), now
 	return time.Duration(max(0, -k.mu.budget) / k.pace)
 }
 

@@ -53,14 +53,17 @@ func (c *Config) load() (*keySet, error) {
 	return newKeySet(keys, signer, private), nil
 }
 
+// leastSecret is the least size of a secret, in bytes.
+const leastSecret = 16
+
 func (c *Config) loadSecret() (*keySet, error) {
 	fail := c.failure("priv-key", c.PrivateKey)
 	secret, err := readFile(c.PrivateKey)
 	switch {
 	case err != nil:
 		return nil, fail(err)
-	case len(secret) == 0:
-		return nil, fail(errors.New("it is empty"))
+	case len(secret) < leastSecret:
+		return nil, fail(fmt.Errorf("it has %d bytes; a secret of fewer than %d could be guessed", len(secret), leastSecret))
 	}
 	// What is public must not become what is secret.
 	if block, _ := pem.Decode(secret); block != nil && (strings.HasSuffix(block.Type, "PUBLIC KEY") || block.Type == "CERTIFICATE") {

@@ -34,7 +34,6 @@ func (p *signed) look() {
 	if seen == p.follow.seen {
 		return
 	}
-	p.follow.seen = seen
 	set, err := p.config.load()
 	if err != nil {
 		if err = p.config.named(err); err.Error() != p.follow.complaint {
@@ -43,7 +42,7 @@ func (p *signed) look() {
 		}
 		return
 	}
-	p.follow.complaint = ""
+	p.follow.seen, p.follow.complaint = seen, ""
 	old := p.set.Load()
 	if set.same(old) {
 		return

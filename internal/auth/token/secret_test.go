@@ -9,7 +9,7 @@ import (
 )
 
 // A secret that anybody guesses is no secret: the file's bytes are the key of HS512.
-func TestReviewAShortSecretIsRefused(t *testing.T) {
+func TestAShortSecretIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, []byte("\n"), 0o600))
 	c, err := Parse("jwt,sign-method=HS512,priv-key=" + path)

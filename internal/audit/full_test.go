@@ -14,7 +14,7 @@ import (
 )
 
 // What was lost since the disk did not take it is counted, as the documentation says.
-func TestReviewLinesThatTheDiskRefusesAreCounted(t *testing.T) {
+func TestLinesThatTheDiskRefusesAreCounted(t *testing.T) {
 	l, err := Open("/dev/full", nil)
 	require.NoError(t, err)
 	for range 10 {
@@ -26,7 +26,7 @@ func TestReviewLinesThatTheDiskRefusesAreCounted(t *testing.T) {
 }
 
 // After a write that the disk took half of, the next line begins a line.
-func TestReviewAHalfWrittenLineSpoilsNoOther(t *testing.T) {
+func TestAHalfWrittenLineSpoilsNoOther(t *testing.T) {
 	var before syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
 	path := filepath.Join(t.TempDir(), "audit")

@@ -13,7 +13,7 @@ import (
 
 // A stranger's Authenticate has a line whose size is his choice: what waits for the
 // disk is bounded in number alone.
-func TestReviewARecordIsBounded(t *testing.T) {
+func TestARecordIsBounded(t *testing.T) {
 	var r audit.Record
 	describe(&r, &pb.AuthenticateRequest{Name: strings.Repeat("n", 1_500_000)})
 	size := 0
@@ -24,7 +24,7 @@ func TestReviewARecordIsBounded(t *testing.T) {
 }
 
 // A lock is on keys, and its record says on which.
-func TestReviewLocksHaveTheirKeys(t *testing.T) {
+func TestLocksHaveTheirKeys(t *testing.T) {
 	var r audit.Record
 	describe(&r, &lockpb.LockRequest{Name: []byte("mine")})
 	require.NotEmpty(t, r.Keys)

@@ -14,7 +14,7 @@ import (
 
 // A watch over quiet keys outlives any number of restarts of a member that forgets its
 // tokens with each: every new login has worked.
-func TestReviewAQuietWatchOutlivesTokens(t *testing.T) {
+func TestAQuietWatchOutlivesTokens(t *testing.T) {
 	const restarts = 6
 	tokens, valid := 0, ""
 	watches := 0

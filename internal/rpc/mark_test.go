@@ -8,8 +8,8 @@ import (
 )
 
 // A call's deadline may end while its inline handler runs. The connection's timer
-// reads the mark then, and the handler is only about to set it. (Needs -race.)
-func TestReviewAMarkIsSetWhileTheCallEnds(t *testing.T) {
+// reads the mark then, and the handler is only about to set it: for -race.
+func TestAMarkIsSetWhileTheCallEnds(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	h := start(t, func(o *Options) {
 		o.Ended = func(string, any, codes.Code) {

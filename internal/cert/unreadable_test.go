@@ -17,7 +17,7 @@ import (
 // A CRL that could not be opened when it was looked at first (no file descriptor left;
 // or "mv" by root before its "chown", which changes neither size nor time) comes into
 // force when it can be. Nobody writes it again for that.
-func TestReviewACRLThatCouldNotBeOpenedOnce(t *testing.T) {
+func TestACRLThatCouldNotBeOpenedOnce(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	bad := ca.issue("bad")
 	files := ca.issue("server")
@@ -52,7 +52,7 @@ func TestReviewACRLThatCouldNotBeOpenedOnce(t *testing.T) {
 
 // An intermediate CA that has got a new key under its name has a list for either; a
 // certificate is judged by the list of the key that has signed it.
-func TestReviewListsOfARekeyedIntermediate(t *testing.T) {
+func TestListsOfARekeyedIntermediate(t *testing.T) {
 	root := newAuthority(t, "root")
 	var lists []byte
 	var own Files

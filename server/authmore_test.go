@@ -17,9 +17,8 @@ import (
 )
 
 // What is stored as a hash must be one that a password can be compared with: this one
-// panics every member at which its user logs in. (Nobody does here: it would end the
-// test's process.)
-func TestReviewAHashWithoutASaltIsRefused(t *testing.T) {
+// has an empty salt.
+func TestAHashWithoutASaltIsRefused(t *testing.T) {
 	m := start(t, authConfig(t))
 	anon := somebody{t, dial(t, m), ""}
 	hash := base64.StdEncoding.EncodeToString([]byte("$2a$04$" + strings.Repeat("\n", 22) + strings.Repeat("a", 31)))
@@ -28,7 +27,7 @@ func TestReviewAHashWithoutASaltIsRefused(t *testing.T) {
 }
 
 // --peer-trusted-ca-file says who other members are, or is refused.
-func TestReviewPeerAutoTLSWithACAStillVerifies(t *testing.T) {
+func TestPeerAutoTLSWithACAStillVerifies(t *testing.T) {
 	c, _, err := Parse([]string{"--peer-auto-tls", "--peer-trusted-ca-file=ca", "--peer-crl-file=crl",
 		"--peer-client-cert-file=a", "--peer-client-key-file=b"}, nil, nil)
 	require.NoError(t, err)
@@ -40,7 +39,7 @@ func TestReviewPeerAutoTLSWithACAStillVerifies(t *testing.T) {
 
 // The calls that change the cluster, and those that were refused to do so, have the
 // user in their lines, as all others do.
-func TestReviewTheAuditLogNamesAdministrators(t *testing.T) {
+func TestTheAuditLogNamesAdministrators(t *testing.T) {
 	c := authConfig(t)
 	c.AuditLog = filepath.Join(t.TempDir(), "audit.json")
 	m := start(t, c)

@@ -10,10 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hash that the service lets into the log (Comparable says yes) must not kill the
-// member that compares a password with it. Go's base64 passes over line ends, so this
-// salt is empty, and blowfish.ExpandKey of no bytes panics.
-func TestReviewHashWithoutASaltDoesNotPanic(t *testing.T) {
+// What is comparable can be compared. Go's base64 passes over line ends, so that this
+// salt is empty, which is none.
+func TestHashWithoutASaltDoesNotPanic(t *testing.T) {
 	k := New(Options{Cost: MinCost})
 	defer k.Close()
 	hash := []byte("$2a$04$" + strings.Repeat("\n", 22) + strings.Repeat("a", 31))
@@ -27,8 +26,8 @@ func TestReviewHashWithoutASaltDoesNotPanic(t *testing.T) {
 	})
 }
 
-// "So does a hash that cannot be read": it takes as long as one of a user.
-func TestReviewHashWithABadSaltTakesItsTime(t *testing.T) {
+// A hash that cannot be read takes as long as one of a user.
+func TestHashWithABadSaltTakesItsTime(t *testing.T) {
 	k := New(Options{Cost: 8, Share: 100})
 	defer k.Close()
 	took := func(hash []byte) time.Duration {
@@ -47,7 +46,7 @@ func TestReviewHashWithABadSaltTakesItsTime(t *testing.T) {
 
 // Logins that fail because there is no leader wait, and compute nothing. Who logs in
 // when there is a leader again must not pay for that.
-func TestReviewWaitingLookupsAreNoComputing(t *testing.T) {
+func TestWaitingLookupsAreNoComputing(t *testing.T) {
 	k := New(Options{Cost: MinCost, Share: 0.1, Parallel: 1})
 	defer k.Close()
 	noLeader := errors.New("no leader")
@@ -67,8 +66,8 @@ func TestReviewWaitingLookupsAreNoComputing(t *testing.T) {
 	require.Less(t, took, time.Second)
 }
 
-// A run that is to end must end: pause sleeps through the end of its context and Close.
-func TestReviewPauseEndsWithItsContext(t *testing.T) {
+// A run ends with its context, also while it waits for what it owes.
+func TestPauseEndsWithItsContext(t *testing.T) {
 	k := New(Options{Cost: MinCost, Share: 0.1, Parallel: 1})
 	defer k.Close()
 	k.charge(2 * time.Second) // owed
