@@ -31,7 +31,8 @@ func (p *signed) look() {
 	p.follow.Lock()
 	defer p.follow.Unlock()
 	seen := p.config.look()
-	if seen == p.follow.seen {
+	if seen == p.follow.seen { // those in force
+		p.follow.complaint = ""
 		return
 	}
 	set, err := p.config.load()
