@@ -62,6 +62,8 @@ func (c *Config) loadSecret() (*keySet, error) {
 	switch {
 	case err != nil:
 		return nil, fail(err)
+	case len(secret) == 0:
+		return nil, fail(errors.New("it is empty"))
 	case len(secret) < leastSecret:
 		return nil, fail(fmt.Errorf("it has %d bytes; a secret of fewer than %d could be guessed", len(secret), leastSecret))
 	}
