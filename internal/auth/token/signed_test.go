@@ -125,7 +125,8 @@ func TestVouches(t *testing.T) {
 	read, err := p.Read(text)
 	require.NoError(t, err)
 	for range 2 {
-		require.True(t, read.Vouches(Account{Name: "alice", Hash: alice.Hash, Changed: 99}), "the revision is not asked")
+		require.True(t, read.Vouches(Account{Name: "alice", Hash: alice.Hash, Changed: 7}))
+		require.False(t, read.Vouches(Account{Name: "alice", Hash: alice.Hash, Changed: 99}), "the same hash was set again")
 		require.False(t, read.Vouches(Account{Name: "alice", Hash: []byte("another"), Changed: 7}))
 		require.False(t, read.Vouches(Account{Name: "alice", Changed: 7}))
 		require.False(t, read.Vouches(Account{Name: "alicf", Hash: alice.Hash}))
