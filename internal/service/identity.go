@@ -50,7 +50,7 @@ func (s *Service) credentialOf(a asked) credential {
 	c := credential{now: s.clock.read(s.c.Now, call)}
 	c.memory, _ = a.Conn().State().(*memory)
 	if t, ok := a.Metadata("token"); ok {
-		c.token = cmp.Or(t, emptyToken)
+		c.token = cmp.Or(strings.TrimPrefix(t, "Bearer "), emptyToken)
 	} else if t, ok := a.Metadata("authorization"); ok {
 		c.token = cmp.Or(strings.TrimPrefix(t, "Bearer "), emptyToken)
 	}

@@ -79,7 +79,6 @@ func TestTokensOfThreeMembers(t *testing.T) {
 // A simple token that has ended is not good again because its login is read from the
 // log again.
 func TestSimpleTokensStayDeadAfterACrash(t *testing.T) {
-	t.Skip("a start behind kill -9 applies the logins that the log still has, and gives their tokens a new life")
 	simple := tokenKinds(t)[0]
 	flags := append([]string{"--bcrypt-cost", "4"}, simple.flags(time.Second)...)
 	m, err := member.Start(member.Ours(os.Getenv(binaryVariable), flags...))
