@@ -200,13 +200,15 @@ func (s *Service) afterBarrier(c *rpc.Call, do func()) {
 	}
 	c.KeepPayload()
 	s.linearizable(c, func() {
-		s.workers.do(c, func() {
+		if !s.workers.do(c, func() {
 			defer s.barred.Add(-n)
 			if !c.Over() {
 				do()
 				s.Kick()
 			}
-		})
+		}) {
+			s.barred.Add(-n)
+		}
 	}, func(error) { s.barred.Add(-n) })
 }
 

@@ -37,24 +37,26 @@ func (w *workers) start() {
 	}
 }
 
-// do has run answer c on a worker. The call must have been kept.
-func (w *workers) do(c *rpc.Call, run func()) {
+// do has run answer c on a worker. The call must have been kept. Where there is no
+// room, or the workers have ended, it is answered here, and do returns false.
+func (w *workers) do(c *rpc.Call, run func()) bool {
 	w.mu.Lock()
 	switch {
 	case w.mu.closed:
 		w.mu.Unlock()
 		fail(c, errs.Stopped)
 		c.Flush()
-		return
+		return false
 	case len(w.mu.jobs) >= maxWaitingJobs:
 		w.mu.Unlock()
 		fail(c, errs.TooManyRequests)
 		c.Flush()
-		return
+		return false
 	}
 	w.mu.jobs = append(w.mu.jobs, job{c, run})
 	w.mu.Unlock()
 	w.wake.Signal()
+	return true
 }
 
 func (w *workers) routineWork() {
