@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -40,7 +42,8 @@ func (g *gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	default:
 		options.InsecureSkipVerify = true
 	}
-	conn, err := websocket.Accept(w, r, options)
+	under := &hijacked{ResponseWriter: w}
+	conn, err := websocket.Accept(under, r, options)
 	if err != nil {
 		return // the client was told
 	}
@@ -67,7 +70,7 @@ func (g *gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	g.ServeHTTP(lines, post)
 	lines.flush()
 	_ = body.Close() // whoever reads frames does not wait for the body to be read any more
-	goodbye(conn, cancel)
+	goodbye(conn, under.conn, cancel)
 	<-read
 }
 
@@ -75,10 +78,27 @@ func (g *gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 // that does not: the member may be stopping.
 const farewell = 250 * time.Millisecond
 
+// hijacked knows the connection that a handshake has taken over.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack is http.Hijacker's.
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = c
+	return c, rw, err
+}
+
 // goodbye closes a socket, whose reading cancel ends: then nobody waits for the client
-// any more.
-func goodbye(conn *websocket.Conn, cancel context.CancelFunc) {
-	patience := time.AfterFunc(farewell, cancel)
+// any more, neither whoever reads its frames nor the library, which else does for five
+// seconds.
+func goodbye(conn *websocket.Conn, under net.Conn, cancel context.CancelFunc) {
+	patience := time.AfterFunc(farewell, func() {
+		cancel()
+		under.Close()
+	})
 	defer patience.Stop()
 	_ = conn.Close(websocket.StatusNormalClosure, "") // there is nobody to tell of an error
 }
