@@ -74,7 +74,7 @@ type watches struct {
 // All streams together may have budgets of allBudgets, and each has leastBudget in
 // any case: where there are very many, each has less, and lags sooner.
 const (
-	allBudgets  = 32 << 20
+	allBudgets  = 8 << 20
 	leastBudget = 16 << 10
 )
 
