@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/authpb"
 	pb "etcd.alt/api/etcdserverpb"
@@ -102,13 +103,17 @@ func endsOfTokens(c *island, kind string) {
 	here.addUser("alice", "pw", "r")
 	root := there.enable()
 	require.NoError(t, root.put("k", "v"))
-	// reads is how alice fares with a linearizable and a serializable read.
+	// reads is how alice fares with a linearizable and two serializable reads. The second
+	// of these has the same headers each time, since it has no deadline.
 	reads := func(alice somebody) error {
 		_, err := alice.get("k")
-		_, local := ask[pb.RangeResponse](alice, "KV/Range", &pb.RangeRequest{Key: []byte("k"), Serializable: true})
+		local := &pb.RangeRequest{Key: []byte("k"), Serializable: true}
+		_, dated := ask[pb.RangeResponse](alice, "KV/Range", local)
+		undated := alice.conn.Invoke(alice.with(t.Context()), "/etcdserverpb.KV/Range", local, &pb.RangeResponse{})
 		if err == nil {
-			err = local
+			err = dated
 		}
+		require.Equal(t, status.Convert(err), status.Convert(undated))
 		return err
 	}
 	// remembered is a new token of alice's that this member knows well.

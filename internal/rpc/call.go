@@ -97,6 +97,27 @@ func (call *Call) SetMark(mark any) {
 // Mark is what SetMark has left; nil without.
 func (call *Call) Mark() any { return call.mark }
 
+// SetMemo leaves something with the call's header block, for all calls of the connection
+// whose block is the very same, and which so have the same metadata. It does nothing where
+// the connection does not remember the block: few different ones are, and none that
+// changes HPACK's table.
+func (call *Call) SetMemo(memo any) {
+	if call.h.memo != nil {
+		call.h.memo.Store(&memo)
+	}
+}
+
+// Memo is what SetMemo has left last; nil without.
+func (call *Call) Memo() any {
+	if call.h.memo == nil {
+		return nil
+	}
+	if memo := call.h.memo.Load(); memo != nil {
+		return *memo
+	}
+	return nil
+}
+
 // Turn is when the call's inline handler was about to run, since the server was
 // made. It is taken anyway and costs nothing.
 func (call *Call) Turn() time.Duration { return time.Duration(call.turn) }

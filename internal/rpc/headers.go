@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
@@ -21,6 +22,8 @@ type headers struct {
 	size   int                 // as SETTINGS_MAX_HEADER_LIST_SIZE counts
 	tooBig bool
 	bad    string // why the request is malformed; "" if it is not
+
+	memo *atomic.Pointer[any] // by Call.SetMemo; nil where the block is not remembered
 }
 
 func (h *headers) reset() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -348,7 +349,7 @@ func (c *Conn) onBlock(raw []byte) error {
 	call := c.newCall()
 	h := &call.own
 	if b.cache.cacheable(raw) {
-		h = &headers{contentLength: -1}
+		h = &headers{contentLength: -1, memo: &atomic.Pointer[any]{}}
 	}
 	b.h = h
 	_, err := c.dec.Write(raw)

@@ -49,6 +49,7 @@ func know(a asked, known *remembered) {
 	if !ok {
 		if call, unary := a.(*rpc.Call); unary {
 			call.SetMark(known)
+			call.SetMemo(known)
 		}
 		return
 	}

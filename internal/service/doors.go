@@ -158,6 +158,12 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 			inline(c)
 			return
 		}
+		if d == inner && c.Mark() == nil { // not audited
+			if known := recall(c, v.Auth); known != nil && known.token.Good(s.clock.read(s.c.Now, c)) {
+				inline(c)
+				return
+			}
+		}
 		who := s.credentialOf(c)
 		noteCaller(c, who)
 		if who.token == "" || d == open || d == streamed {

@@ -167,6 +167,29 @@ func (s *Service) rights(v *machine.View, c credential) (machine.Rights, error) 
 	return by, err
 }
 
+// recall is what a token was found to be at the door, of this call or of one with the
+// very same metadata, if that was in this view; else nil.
+func recall(call *rpc.Call, v *auth.View) *remembered {
+	mark := call.Mark()
+	if mark == nil {
+		mark = call.Memo()
+	}
+	if known := knownBy(mark); known != nil && known.view == v {
+		return known
+	}
+	return nil
+}
+
+// rightsIn are what the caller of a call that has passed its door may do in a view.
+func (s *Service) rightsIn(v *machine.View, a asked) (machine.Rights, error) {
+	if call, unary := a.(*rpc.Call); unary {
+		if known := recall(call, v.Auth); known != nil {
+			return machine.Rights{Auth: v.Auth, Leases: v.Leases, Subject: known.subject, Known: known.rights}, nil
+		}
+	}
+	return s.rights(v, s.credentialOf(a))
+}
+
 // rightsOf are what the caller of a call may do in the published view; all, where
 // nobody need be named.
 func (s *Service) rightsOf(a asked) (machine.Rights, error) {
@@ -174,7 +197,7 @@ func (s *Service) rightsOf(a asked) (machine.Rights, error) {
 	if !v.Auth.Enabled {
 		return machine.Rights{Auth: v.Auth, Leases: v.Leases}, nil
 	}
-	by, err := s.rights(v, s.credentialOf(a))
+	by, err := s.rightsIn(v, a)
 	noteUser(a, by.Subject.User)
 	return by, err
 }

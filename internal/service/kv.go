@@ -80,7 +80,7 @@ func (s *Service) mayRange(v *machine.View, a asked, r *etcdserverpb.RangeReques
 	if !v.Auth.Enabled {
 		return nil
 	}
-	by, err := s.rights(v, s.credentialOf(a))
+	by, err := s.rightsIn(v, a)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
 	ranges := 0
 	err := s.inView(func(view *machine.View) error {
 		if view.Auth.Enabled {
-			by, err := s.rights(view, s.credentialOf(c))
+			by, err := s.rightsIn(view, c)
 			if err == nil {
 				err = by.Txn(r)
 			}
