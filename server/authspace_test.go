@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"etcd.alt/api/authpb"
 	pb "etcd.alt/api/etcdserverpb"
 )
 
@@ -41,4 +42,24 @@ func TestUsersAndRolesTakeBoundedMemory(t *testing.T) {
 	if grown := heap() - before; grown > 64<<20 {
 		t.Errorf("after a restart there are %d MiB of names in memory; %d of 200 were refused", grown>>20, refused)
 	}
+}
+
+// What roles may do lies in the memory of every member, and is bounded.
+func TestPermissionsTakeBoundedMemory(t *testing.T) {
+	anon := somebody{t, dial(t, start(t, authConfig(t))), ""}
+	anon.addRole("r")
+	taken := 0
+	for i := range 60 {
+		p := permission(authpb.Permission_READ, fmt.Sprint(i, strings.Repeat("x", 1_000_000)), "")
+		_, err := ask[pb.AuthRoleGrantPermissionResponse](anon, "Auth/RoleGrantPermission", &pb.AuthRoleGrantPermissionRequest{Name: "r", Perm: p})
+		if err != nil {
+			require.ErrorContains(t, err, "database space exceeded")
+			break
+		}
+		taken++
+	}
+	require.Less(t, taken, 40)
+	require.Greater(t, taken, 10)
+	must[pb.AuthRoleDeleteResponse](anon, "Auth/RoleDelete", &pb.AuthRoleDeleteRequest{Role: "r"})
+	anon.addRole("r", permission(authpb.Permission_READ, "k", ""))
 }

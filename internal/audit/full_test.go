@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,8 +21,7 @@ func TestLinesThatTheDiskRefusesAreCounted(t *testing.T) {
 	for range 10 {
 		l.Note(Record{RPC: "/a/b", Verdict: "OK"})
 	}
-	time.Sleep(2 * flushEvery) // the writer's own clock
-	l.Close()
+	require.Error(t, l.Close())
 	require.EqualValues(t, 10, l.Dropped(), "ten records are in no file")
 }
 
@@ -37,17 +37,44 @@ func TestAHalfWrittenLineSpoilsNoOther(t *testing.T) {
 	for i := range 20 {
 		l.Note(Record{Revision: int64(i), RPC: "/a/" + strings.Repeat("b", 50), Verdict: "OK"})
 	}
-	time.Sleep(2 * flushEvery)
+	require.Eventually(t, func() bool { return l.Dropped() > 0 }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
-	for i := range 3 {
-		l.Note(Record{Revision: int64(100 + i), RPC: "/a/b", Verdict: "OK"})
-	}
+	var later []string
+	require.Eventually(t, func() bool { // when the writer has opened the file again
+		l.Note(Record{Revision: 100, RPC: "/a/b", Verdict: "OK"})
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		later = slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool {
+			return !strings.Contains(line, `"revision":100`) || !strings.HasSuffix(line, "\n")
+		})
+		return len(later) > 0
+	}, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, l.Close())
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-		if strings.Contains(line, `"revision":100`) {
-			require.NoError(t, json.Unmarshal([]byte(line), &map[string]any{}), fmt.Sprintf("%q", line))
-		}
+	for _, line := range later {
+		require.NoError(t, json.Unmarshal([]byte(line), &map[string]any{}), fmt.Sprintf("%q", line))
 	}
+}
+
+// A long key does not hide those behind it.
+func TestLongKeysHideNoOthers(t *testing.T) {
+	for _, long := range []int{longestKey, longestKey + 1, 1 << 20} {
+		var r Record
+		for range 40 {
+			r.AddKeys([]byte(strings.Repeat("ä", long/2)), []byte(strings.Repeat("z", long)))
+		}
+		r.AddKeys([]byte("what is taken"), nil)
+		line := r.appendTo(nil)
+		require.Contains(t, string(line), `"what is taken"`)
+		require.NotContains(t, string(line), "base64", "text that was cut is text")
+		require.Less(t, len(line), 2*mostBytes+mostKeys*2*shortKey)
+		require.Equal(t, long/2*2 > longestKey, r.Keys[0].Long > 0)
+		require.Zero(t, r.More)
+	}
+}
+
+func TestAPipeThatNobodyReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	_, err := Open(path, nil)
+	require.ErrorContains(t, err, "nobody reads this pipe")
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,18 +55,22 @@ func Open(path string, logger *zap.Logger) (*Log, error) {
 }
 
 func (l *Log) open() error {
-	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	// A pipe that nobody reads is an error, not something to wait for.
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ENXIO) {
+		return fmt.Errorf("%s: nobody reads this pipe", l.path)
+	}
 	if err != nil {
 		return err
 	}
 	l.file, l.out = f, bufio.NewWriterSize(f, 64<<10)
 	// What was written when the disk was full may have no end.
 	last := []byte{'\n'}
-	if r, err := os.Open(l.path); err == nil {
-		if info, err := r.Stat(); err == nil && info.Size() > 0 {
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+		if r, err := os.Open(l.path); err == nil {
 			_, _ = r.ReadAt(last, info.Size()-1)
+			r.Close()
 		}
-		r.Close()
 	}
 	if last[0] != '\n' {
 		_ = l.out.WriteByte('\n') // into memory
@@ -93,7 +98,11 @@ func (l *Log) Close() error {
 	if l.file == nil {
 		return nil
 	}
-	err := errors.Join(l.out.Flush(), l.file.Close())
+	if err := l.out.Flush(); err != nil {
+		l.failed(err)
+		return err
+	}
+	err := l.file.Close()
 	l.file = nil
 	return err
 }

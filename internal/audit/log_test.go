@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -95,7 +94,4 @@ func TestManyKeysAreCounted(t *testing.T) {
 		r.AddKeys(fmt.Append(nil, i), nil)
 	}
 	require.Equal(t, []int{mostKeys, 200}, []int{len(r.Keys), r.More})
-	r = Record{}
-	r.AddKeys([]byte(strings.Repeat("k", mostBytes+1)), nil)
-	require.Equal(t, []int{0, 1}, []int{len(r.Keys), r.More})
 }

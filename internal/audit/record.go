@@ -8,10 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// mostKeys is how many keys of a request are named, mostBytes how much of all of them.
+// mostKeys is how many keys of a request are named, longestKey how much of each. Beyond
+// mostBytes of them all, it is shortKey: a long key must not hide those behind it.
 const (
-	mostKeys  = 100
-	mostBytes = 16 << 10
+	mostKeys   = 100
+	longestKey = 1 << 10
+	mostBytes  = 16 << 10
+	shortKey   = 64
 )
 
 // Record is a request, and what became of it.
@@ -29,18 +32,42 @@ type Record struct {
 	bytes int // of Keys
 }
 
-// Range is the key from, or the keys to an end, which is as in requests.
-type Range struct{ Key, End string }
+// Range is the key from, or the keys to an end, which is as in requests. Either may be
+// named by its beginning alone; Long is the length of a key that is.
+type Range struct {
+	Key, End string
+	Long     int
+}
 
 // AddKeys names one more range, as long as there are not too many. Key and end are
 // copied.
 func (r *Record) AddKeys(key, end []byte) {
-	r.bytes += len(key) + len(end)
-	if len(r.Keys) >= mostKeys || r.bytes > mostBytes {
+	if len(r.Keys) >= mostKeys {
 		r.More++
 		return
 	}
-	r.Keys = append(r.Keys, Range{string(key), string(end)})
+	most := longestKey
+	if r.bytes+min(len(key), most)+min(len(end), most) > mostBytes {
+		most = shortKey
+	}
+	named := Range{Key: beginning(key, most), End: beginning(end, most)}
+	if len(named.Key) < len(key) {
+		named.Long = len(key)
+	}
+	r.bytes += len(named.Key) + len(named.End)
+	r.Keys = append(r.Keys, named)
+}
+
+// beginning is the first bytes of a key, at most so many; what is text stays text.
+func beginning(key []byte, most int) string {
+	if len(key) <= most {
+		return string(key)
+	}
+	n := most
+	for back := 0; back < utf8.UTFMax && n > 0 && !utf8.RuneStart(key[n]); back++ {
+		n--
+	}
+	return string(key[:n])
 }
 
 // AddNames names users and roles, each by its first 256 bytes.
@@ -69,6 +96,9 @@ func (r *Record) appendTo(b []byte) []byte {
 		b = appendKey(b, "key", k.Key)
 		if k.End != "" {
 			b = appendKey(append(b, ','), "range_end", k.End)
+		}
+		if k.Long > 0 {
+			b = strconv.AppendInt(append(b, `,"key_length":`...), int64(k.Long), 10)
 		}
 		b = append(b, '}')
 	}

@@ -228,9 +228,14 @@ func TestRightsAgainstKeys(t *testing.T) {
 				permissions = append(permissions, p)
 			}
 		}
-		r := &Rights{}
-		r.add(permissions)
-		r.unite()
+		r := &Rights{} // of several roles, which reach farther together than each alone
+		for range 1 + seed%3 {
+			r.roles = append(r.roles, &Role{})
+		}
+		for _, p := range permissions {
+			role := r.roles[rng.IntN(len(r.roles))]
+			role.Permissions = append(role.Permissions, p)
+		}
 		in := func(key, begin, end string) bool {
 			switch end {
 			case "":

@@ -1,7 +1,7 @@
 package auth
 
 import (
-	"cmp"
+	"bytes"
 	"slices"
 
 	"etcd.alt/api/authpb"
@@ -17,70 +17,77 @@ const (
 	rights
 )
 
-// Rights are the keys that somebody may read and write.
+// Rights are what somebody may do: what his roles allow, all taken together. They are
+// those of one View, and immutable; the roles are shared by all who have them.
 type Rights struct {
-	root bool
-	may  [rights][]span // sorted, disjoint, and not adjoining
+	root  bool
+	roles []*Role
 }
 
 // span is the keys from begin to end, which is not in it.
 type span struct {
-	begin, end string
-	open       bool // there is no end
+	begin, end []byte // of the permission, where that has them
+	open       bool   // there is no end
 }
 
 // spanOf is the range from key to end as requests have it.
 func spanOf(key, end []byte) span {
 	switch {
 	case len(end) == 0:
-		return span{begin: string(key), end: string(key) + "\x00"}
+		return span{begin: key, end: append(key[:len(key):len(key)], 0)}
 	case len(end) == 1 && end[0] == 0:
-		return span{begin: string(key), open: true}
+		return span{begin: key, open: true}
 	}
-	return span{begin: string(key), end: string(end)}
+	return span{begin: key, end: end}
 }
 
-func (r *Rights) add(permissions []*authpb.Permission) {
-	for _, p := range permissions {
-		s := spanOf(p.Key, p.RangeEnd)
-		// A type of a later version gives nothing.
-		if p.PermType == authpb.Permission_READ || p.PermType == authpb.Permission_READWRITE {
-			r.may[Read] = append(r.may[Read], s)
-		}
-		if p.PermType == authpb.Permission_WRITE || p.PermType == authpb.Permission_READWRITE {
-			r.may[Write] = append(r.may[Write], s)
-		}
-	}
-}
-
-// unite sorts the spans, and makes one of those that touch each other.
-func (r *Rights) unite() {
-	for right, all := range r.may {
-		slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.begin, b.begin) })
-		united := all[:0]
-		for _, s := range all {
-			if n := len(united); n > 0 && (united[n-1].open || s.begin <= united[n-1].end) {
-				last := &united[n-1]
-				last.open = last.open || s.open
-				last.end = max(last.end, s.end)
-				continue
+// spans are the keys of a role, by right: sorted, disjoint, and not adjoining. They are
+// worked out when somebody asks first.
+func (r *Role) spans(right Right) []span {
+	r.once.Do(func() {
+		for _, p := range r.Permissions {
+			s := spanOf(p.Key, p.RangeEnd)
+			// A type of a later version gives nothing.
+			if p.PermType == authpb.Permission_READ || p.PermType == authpb.Permission_READWRITE {
+				r.may[Read] = append(r.may[Read], s)
 			}
-			united = append(united, s)
+			if p.PermType == authpb.Permission_WRITE || p.PermType == authpb.Permission_READWRITE {
+				r.may[Write] = append(r.may[Write], s)
+			}
 		}
-		r.may[right] = slices.Clip(united)
-	}
+		for right, all := range r.may {
+			r.may[right] = unite(all)
+		}
+	})
+	return r.may[right]
 }
 
-// Equal says that both allow the same. nil is nobody's.
+// unite sorts spans, and makes one of those that touch each other.
+func unite(all []span) []span {
+	slices.SortFunc(all, func(a, b span) int { return bytes.Compare(a.begin, b.begin) })
+	united := all[:0]
+	for _, s := range all {
+		n := len(united)
+		if n == 0 || !united[n-1].open && bytes.Compare(united[n-1].end, s.begin) < 0 {
+			united = append(united, s)
+			continue
+		}
+		if last := &united[n-1]; s.open {
+			last.open = true
+		} else if bytes.Compare(last.end, s.end) < 0 {
+			last.end = s.end
+		}
+	}
+	return slices.Clip(united)
+}
+
+// Equal says that both are the same roles as they are. nil is nobody's.
 func (r *Rights) Equal(o *Rights) bool {
 	if r == nil || o == nil {
 		return r == o
 	}
-	return r.root == o.root && slices.Equal(r.may[Read], o.may[Read]) && slices.Equal(r.may[Write], o.may[Write])
+	return r.root == o.root && slices.Equal(r.roles, o.roles)
 }
-
-// Root says that everything is allowed.
-func (r *Rights) Root() bool { return r.root }
 
 // May says whether all keys from key to end may be read, or written. end is as in
 // View.Check. A range that ends before it begins has no keys, and is allowed where the
@@ -89,35 +96,39 @@ func (r *Rights) May(right Right, key, end []byte) bool {
 	if r.root {
 		return true
 	}
-	all := r.may[right]
-	// The only span that can have key is the last that begins at it or before.
-	i, exact := slices.BinarySearchFunc(all, key, func(s span, key []byte) int { return compare(s.begin, key) })
-	if !exact {
-		i--
+	for at := key; ; {
+		// How far the roles reach from here on: each next span is another role's.
+		s := r.farthest(right, at)
+		switch {
+		case s == nil:
+			return false
+		case s.open || len(end) == 0:
+			return true
+		case bytes.Compare(s.end, end) >= 0 && !(len(end) == 1 && end[0] == 0):
+			return true
+		}
+		at = s.end
 	}
-	if i < 0 {
-		return false
-	}
-	s := &all[i]
-	switch {
-	case s.open:
-		return true
-	case compare(s.end, key) <= 0:
-		return false
-	case len(end) == 0:
-		return true
-	case len(end) == 1 && end[0] == 0:
-		return false
-	}
-	return compare(s.end, end) >= 0
 }
 
-func compare(s string, b []byte) int {
-	switch {
-	case s < string(b):
-		return -1
-	case s > string(b):
-		return 1
+// farthest is the span with a key that ends last; nil if none has it.
+func (r *Rights) farthest(right Right, key []byte) (far *span) {
+	for _, role := range r.roles {
+		all := role.spans(right)
+		// The only span that can have key is the last that begins at it or before.
+		i, exact := slices.BinarySearchFunc(all, key, func(s span, key []byte) int { return bytes.Compare(s.begin, key) })
+		if !exact {
+			i--
+		}
+		if i < 0 {
+			continue
+		}
+		switch s := &all[i]; {
+		case s.open:
+			return s
+		case bytes.Compare(s.end, key) > 0 && (far == nil || bytes.Compare(far.end, s.end) < 0):
+			far = s
+		}
 	}
-	return 0
+	return far
 }

@@ -42,7 +42,7 @@ func newState() *State {
 // View is the state as it is. It is the same one until something changes.
 func (s *State) View() *View {
 	if s.view == nil {
-		s.view = &View{Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, bytes: s.bytes, users: s.users.Copy(), roles: s.roles.Copy()}
+		s.view = &View{id: &ID{}, Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, bytes: s.bytes, users: s.users.Copy(), roles: s.roles.Copy()}
 	}
 	return s.view
 }

@@ -140,7 +140,7 @@ func (u *User) size() int {
 func (r *Role) size() int {
 	n := perRecord + len(r.Name)
 	for _, p := range r.Permissions {
-		n += perRecord + len(p.Key) + len(p.RangeEnd)
+		n += 2*perRecord + 2*len(p.Key) + len(p.RangeEnd) // once more as it is looked up
 	}
 	return n
 }

@@ -39,6 +39,9 @@ type Role struct {
 	Name string
 	// Permissions are sorted by key and end.
 	Permissions []*authpb.Permission
+
+	once sync.Once
+	may  [rights][]span // see spans
 }
 
 // View is all of it at one moment. It is immutable.
@@ -51,11 +54,18 @@ type View struct {
 	// never on.
 	Disabled uint64
 
+	id     *ID
 	bytes  int
 	users  *btree.Map[string, *User]
 	roles  *btree.Map[string, *Role]
 	rights sync.Map // of users, by name, as they were asked for
 }
+
+// ID tells a view from every other, and keeps nothing of it alive.
+type ID struct{ _ byte }
+
+// ID is the view's.
+func (v *View) ID() *ID { return v.id }
 
 // Bytes is about what all of it takes in memory.
 func (v *View) Bytes() int { return v.bytes }
@@ -85,10 +95,9 @@ func (v *View) Rights(name string) *Rights {
 	r := &Rights{root: u.Is(Root)}
 	for _, name := range u.Roles {
 		if role, ok := v.roles.Get(name); ok {
-			r.add(role.Permissions)
+			r.roles = append(r.roles, role)
 		}
 	}
-	r.unite()
 	v.rights.Store(u.Name, r)
 	return r
 }

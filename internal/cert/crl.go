@@ -119,13 +119,16 @@ func (r *revocations) check(chain []*x509.Certificate) error {
 	}
 	for i, c := range chain {
 		issuer := chain[min(i+1, len(chain)-1)]
+		// Who has signed an anchor that is no root is not known: no list can be proven to
+		// be of that CA, nor need one be there. If one names the anchor, it counts.
+		unknown := i == len(chain)-1 && !bytes.Equal(c.RawIssuer, c.RawSubject)
 		var forged error // why there is no list that is of this key
 		proven := false
 		for _, l := range r.lists {
 			if !bytes.Equal(l.issuer, c.RawIssuer) {
 				continue
 			}
-			if l.proof != nil && !signedBy(l.proof, issuer) {
+			if l.proof != nil && !unknown && !signedBy(l.proof, issuer) {
 				forged = l.forged() // or of another key of the same name
 				continue
 			}

@@ -19,9 +19,6 @@ type Names struct {
 	Hosts []string
 }
 
-// Restrict says whether not every name is taken.
-func (n *Names) Restrict() bool { return len(n.CommonNames)+len(n.Hosts) > 0 }
-
 // Validate refuses lists that say nothing, or too much.
 func (n *Names) Validate() error {
 	if len(n.CommonNames) > 0 && len(n.Hosts) > 0 {

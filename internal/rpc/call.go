@@ -140,6 +140,17 @@ func (call *Call) Over() bool {
 // whoever needs it longer copies it.
 func (call *Call) Payload() []byte { return call.payload }
 
+// Held is about how many bytes the call takes for as long as it is kept with its
+// payload: of the message, of metadata that is its own, and of itself.
+func (call *Call) Held() int {
+	const itself = 1 << 10
+	n := itself + len(call.payload)
+	if call.h.memo == nil {
+		n += 2 * call.h.size // texts, and what refers to them
+	}
+	return n
+}
+
 // Path is the method's path.
 func (call *Call) Path() string { return call.h.path }
 

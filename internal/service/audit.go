@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"etcd.alt/api/lockpb"
 	"etcd.alt/internal/audit"
 	"etcd.alt/internal/rpc"
+	"etcd.alt/internal/watch"
 )
 
 // auditing is the mark of a call of which a record is written when it ends.
@@ -99,7 +101,10 @@ func (s *Service) auditWatch(a asked, r *pb.WatchCreateRequest, err error) {
 	m.mu.Unlock()
 	one.AddKeys(r.Key, r.RangeEnd)
 	code := codes.OK
-	if err != nil {
+	switch {
+	case errors.Is(err, watch.ErrRefused):
+		code = codes.FailedPrecondition
+	case err != nil:
 		code, _ = errs.Status(err)
 	}
 	s.finish(&one, code)

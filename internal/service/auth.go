@@ -277,7 +277,7 @@ func (s *Service) hashPassword(ctx context.Context, a asked, user string, plain,
 		}
 		return nil
 	}
-	h, err := s.c.Passwords.Hash(ctx, user, address(a), *plain)
+	h, err := s.c.Passwords.Hash(ctx, user, neighbourhood(a), *plain)
 	if err != nil {
 		return passwordError(err)
 	}
@@ -301,20 +301,25 @@ func passwordError(err error) error {
 // administerNow sends a request through the log in the caller's name, for callers
 // that may wait.
 func (s *Service) administerNow(ctx context.Context, a asked, r *etcdserverpb.InternalRaftRequest) (*etcdserverpb.ResponseHeader, error) {
-	by, err := s.rightsNow(ctx, s.credentialOf(a))
-	if err == nil {
-		err = by.Root()
-	}
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.c.RequestTimeout, errs.Timeout)
 	defer cancel()
-	res, err := s.proposeBy(ctx, by.Subject, r)
-	if err != nil {
-		return nil, err
+	who := s.credentialOf(a)
+	for {
+		by, err := s.rightsNow(ctx, who)
+		if err == nil {
+			err = by.Root()
+		}
+		if err != nil {
+			return nil, err
+		}
+		res, err := s.proposeBy(ctx, by.Subject, r)
+		switch {
+		case err == nil:
+			return s.protoHeader(res.Revision), nil
+		case !s.overtaken(err, by.Subject) || by.Auth.Enabled && by.Subject.Revision == 0:
+			return nil, err
+		}
 	}
-	return s.protoHeader(res.Revision), nil
 }
 
 // authenticate serves Auth.Authenticate: a password for a token.
@@ -343,7 +348,7 @@ func (s *Service) logIn(ctx context.Context, a asked, name, pass string) (token 
 	}
 	for {
 		var hash []byte
-		same, err := s.c.Passwords.Compare(ctx, name, address(a), func() (_ []byte, err error) {
+		same, err := s.c.Passwords.Compare(ctx, name, neighbourhood(a), func() (_ []byte, err error) {
 			hash, err = s.storedHash(ctx, name)
 			return hash, err
 		}, pass)

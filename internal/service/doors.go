@@ -187,8 +187,8 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 	}
 }
 
-// barredBytes bounds the requests of all connections that wait behind a barrier to be
-// let in.
+// barredBytes bounds what the requests of all connections take that wait behind a barrier
+// to be let in.
 const barredBytes = 16 << 20
 
 // afterBarrier has do answer a call when this member is as late as the call is. A call
@@ -198,7 +198,7 @@ func (s *Service) afterBarrier(c *rpc.Call, do func()) {
 		do()
 		return
 	}
-	n := int64(len(c.Payload()))
+	n := int64(c.Held())
 	if s.barred.Add(n) > barredBytes {
 		s.barred.Add(-n)
 		fail(c, errs.TooManyRequests)

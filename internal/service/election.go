@@ -34,7 +34,7 @@ func (s *Service) campaign(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	l, header, err := recipe.Campaign(ctx, inside{s, s.credentialOf(stream)}, recipe.Ticket{Name: r.Name, Lease: lease, Value: r.Value})
+	l, header, err := recipe.Campaign(ctx, s.insideFor(stream), recipe.Ticket{Name: r.Name, Lease: lease, Value: r.Value})
 	if err != nil {
 		return unknownError(err)
 	}
@@ -51,7 +51,7 @@ func (s *Service) proclaim(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	header, err := recipe.Proclaim(ctx, inside{s, s.credentialOf(stream)}, l, r.Value)
+	header, err := recipe.Proclaim(ctx, s.insideFor(stream), l, r.Value)
 	if err != nil {
 		return unknownError(err)
 	}
@@ -64,7 +64,7 @@ func (s *Service) leader(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	kv, header, err := recipe.Leader(ctx, inside{s, s.credentialOf(stream)}, r.Name)
+	kv, header, err := recipe.Leader(ctx, s.insideFor(stream), r.Name)
 	if err != nil {
 		return unknownError(err)
 	}
@@ -79,7 +79,7 @@ func (s *Service) observe(ctx context.Context, stream *rpc.Stream) error {
 	}
 	ctx, cancel := s.waiting(ctx)
 	defer cancel()
-	return unknownError(recipe.Observe(ctx, inside{s, s.credentialOf(stream)}, r.Name, func(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
+	return unknownError(recipe.Observe(ctx, s.insideFor(stream), r.Name, func(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
 		return stream.Send(&electionpb.LeaderResponse{Header: header, Kv: kv})
 	}))
 }
@@ -94,7 +94,7 @@ func (s *Service) resign(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	header, err := recipe.Resign(ctx, inside{s, s.credentialOf(stream)}, l)
+	header, err := recipe.Resign(ctx, s.insideFor(stream), l)
 	if err != nil {
 		return unknownError(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,11 @@ type credential struct {
 	memory *memory
 	// known is what was found at the door; nil for nothing.
 	known *remembered
-	now   time.Time
+	// now is when the call came; zero for what lasts, which is judged anew each time.
+	now time.Time
+	// lasting is a token that was good when a call came that may take longer than the
+	// token lives; nil for none.
+	lasting *token.Token
 }
 
 // credentialOf reads the credential of a call. The official client puts its token
@@ -47,7 +52,10 @@ func (s *Service) credentialOf(a asked) credential {
 			return credential{known: known, token: known.text}
 		}
 	}
-	c := credential{now: s.clock.read(s.c.Now, call)}
+	c := credential{}
+	if call != nil {
+		c.now = s.clock.read(s.c.Now, call)
+	}
 	c.memory, _ = a.Conn().State().(*memory)
 	if t, ok := a.Metadata("token"); ok {
 		c.token = cmp.Or(strings.TrimPrefix(t, "Bearer "), emptyToken)
@@ -74,13 +82,13 @@ const emptyToken = "-"
 // made by NewConnState.
 type memory struct{ last atomic.Pointer[remembered] }
 
-// remembered is a token that was good in a view, and what its user may do there.
+// remembered is a token that was good in a view. It does not keep the view: connections
+// may be silent for long, and there may be many views meanwhile.
 type remembered struct {
 	text    string
 	token   *token.Token
-	view    *auth.View
+	view    *auth.ID
 	subject auth.Subject
-	rights  *auth.Rights
 }
 
 // NewConnState is for rpc.Options.NewState.
@@ -109,7 +117,7 @@ func (s *Service) identify(v *auth.View, c credential, caughtUp bool) (auth.Subj
 
 // judge is identify for a credential that is a token.
 func (s *Service) judge(v *auth.View, c credential, caughtUp bool) (*remembered, error) {
-	if c.known != nil && c.known.view == v {
+	if c.known != nil && c.known.view == v.ID() {
 		return c.known, nil // it was good when the call came
 	}
 	now := c.now
@@ -117,13 +125,16 @@ func (s *Service) judge(v *auth.View, c credential, caughtUp bool) (*remembered,
 		now = s.clock.read(s.c.Now, nil)
 	}
 	var t *token.Token
-	if c.memory != nil {
+	if c.memory != nil && c.lasting == nil {
 		if last := c.memory.last.Load(); last != nil && last.text == c.token && last.token.Good(now) {
-			if last.view == v {
+			if last.view == v.ID() {
 				return last, nil
 			}
 			t = last.token
 		}
+	}
+	if t == nil {
+		t = c.lasting
 	}
 	if t == nil {
 		var err error
@@ -144,8 +155,8 @@ func (s *Service) judge(v *auth.View, c credential, caughtUp bool) (*remembered,
 	if !ok || !t.Vouches(token.Account{Name: u.Name, Hash: u.Hash, Changed: u.Changed}) {
 		return nil, errs.InvalidAuthToken
 	}
-	known := &remembered{c.token, t, v, auth.Subject{User: u.Name, Revision: v.Revision}, v.Rights(u.Name)}
-	if c.memory != nil {
+	known := &remembered{c.token, t, v.ID(), auth.Subject{User: u.Name, Revision: v.Revision}}
+	if c.memory != nil && c.lasting == nil {
 		c.memory.last.Store(known)
 	}
 	return known, nil
@@ -159,7 +170,7 @@ func (s *Service) rights(v *machine.View, c credential) (machine.Rights, error) 
 	if c.token != "" && v.Auth.Enabled {
 		known, err := s.judge(v.Auth, c, true)
 		if err == nil {
-			by.Subject, by.Known = known.subject, known.rights
+			by.Subject, by.Known = known.subject, v.Auth.Rights(known.subject.User)
 		}
 		return by, err
 	}
@@ -174,7 +185,7 @@ func recall(call *rpc.Call, v *auth.View) *remembered {
 	if mark == nil {
 		mark = call.Memo()
 	}
-	if known := knownBy(mark); known != nil && known.view == v {
+	if known := knownBy(mark); known != nil && known.view == v.ID() {
 		return known
 	}
 	return nil
@@ -184,7 +195,7 @@ func recall(call *rpc.Call, v *auth.View) *remembered {
 func (s *Service) rightsIn(v *machine.View, a asked) (machine.Rights, error) {
 	if call, unary := a.(*rpc.Call); unary {
 		if known := recall(call, v.Auth); known != nil {
-			return machine.Rights{Auth: v.Auth, Leases: v.Leases, Subject: known.subject, Known: known.rights}, nil
+			return machine.Rights{Auth: v.Auth, Leases: v.Leases, Subject: known.subject, Known: v.Auth.Rights(known.subject.User)}, nil
 		}
 	}
 	return s.rights(v, s.credentialOf(a))
@@ -222,4 +233,16 @@ func address(a asked) string {
 		return host
 	}
 	return remote
+}
+
+// neighbourhood is the addresses that are taken for one where many must share: of IPv6,
+// those of a /64, of which a single host has as many as it likes (RFC 4291, 2.5.4).
+func neighbourhood(a asked) string {
+	text := address(a)
+	ip, err := netip.ParseAddr(text)
+	if err != nil || ip.Unmap().Is4() {
+		return text
+	}
+	p, _ := ip.WithZone("").Prefix(64)
+	return p.String()
 }

@@ -13,6 +13,7 @@ import (
 	"etcd.alt/api/mvccpb"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/recipe"
+	"etcd.alt/internal/rpc"
 	"etcd.alt/internal/watch"
 )
 
@@ -21,6 +22,19 @@ import (
 type inside struct {
 	s   *Service
 	who credential
+}
+
+// insideFor is for the recipe of a call that has just passed its door. It may take longer
+// than the caller's token lives: a lock that is waited for must be had, or left, all the
+// same.
+func (s *Service) insideFor(stream *rpc.Stream) inside {
+	who := s.credentialOf(stream)
+	if v := s.c.Machine.View().Auth; v.Enabled && who.token != "" {
+		if known, err := s.judge(v, who, true); err == nil {
+			who.lasting = known.token
+		}
+	}
+	return inside{s, who}
 }
 
 // Range is recipe.KV's.
@@ -108,7 +122,7 @@ func (k inside) Watch(_ context.Context, key, end []byte, start int64) (recipe.W
 	w := &insideWatch{s: k.s, some: make(chan struct{}, 1)}
 	w.hub = k.s.watches.hub.Open(w, k.s.watches.c.Fragment)
 	w.stands = k.s.stand(k.who, w.hub)
-	if err := w.stands.create(watch.Request{Key: key, End: end, Start: start}); err != nil {
+	if _, err := w.stands.create(watch.Request{Key: key, End: end, Start: start}); err != nil {
 		w.Close()
 		return nil, err
 	}

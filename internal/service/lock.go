@@ -81,7 +81,7 @@ func (s *Service) lock(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	o, err := recipe.Lock(ctx, inside{s, s.credentialOf(stream)}, recipe.Ticket{Name: r.Name, Lease: lease})
+	o, err := recipe.Lock(ctx, s.insideFor(stream), recipe.Ticket{Name: r.Name, Lease: lease})
 	if err != nil {
 		return unknownError(err)
 	}
@@ -94,7 +94,7 @@ func (s *Service) unlock(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	header, err := recipe.Unlock(ctx, inside{s, s.credentialOf(stream)}, r.Key)
+	header, err := recipe.Unlock(ctx, s.insideFor(stream), r.Key)
 	if err != nil {
 		return unknownError(err)
 	}

@@ -43,11 +43,13 @@ func (st *stands) end() {
 	u.mu.Unlock()
 }
 
-// create makes a watcher, if the caller may read what it watches.
-func (st *stands) create(r watch.Request) error {
+// create makes a watcher, if the caller may read what it watches. refused is the hub's
+// reason against it, which the client was told.
+func (st *stands) create(r watch.Request) (refused, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	users := st.s.c.Users.now.Load()
+	st.recheckLocked(users) // whoever goes through the streams may not have come by yet
 	by, err := st.subjectLocked(users)
 	if err == nil {
 		key := r.Key
@@ -56,10 +58,10 @@ func (st *stands) create(r watch.Request) error {
 		}
 		err = users.Check(by, auth.Read, key, r.End)
 	}
-	if err == nil {
-		st.hub.Create(r)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return st.hub.Create(r), nil
 }
 
 // subjectLocked is in whose name the stream is. A token is looked at when rights are
@@ -71,16 +73,25 @@ func (st *stands) subjectLocked(users *auth.View) (auth.Subject, error) {
 	}
 	if u, ok := users.User(by.User); ok {
 		st.user, st.made, st.rights = u.Name, u.Made, users.Rights(u.Name)
+	} else {
+		st.rights = nil // rights are not judged: the next state that judges them looks
 	}
 	return by, nil
 }
 
 // recheck ends the watchers that a new state of the users does not allow. A user who
 // has gone takes his rights along, also if another of his name has come. It costs next
-// to nothing where there are no watchers, or rights are what they were.
+// to nothing where there are no watchers, or the user's roles are what they were.
 func (st *stands) recheck(users *auth.View) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.recheckLocked(users)
+}
+
+func (st *stands) recheckLocked(users *auth.View) {
+	if !users.Enabled {
+		return
+	}
 	by, err := auth.Subject{User: st.user, Revision: users.Revision}, error(nil)
 	if u, ok := users.User(st.user); ok && u.Made == st.made {
 		now := users.Rights(st.user)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -241,9 +242,10 @@ func (ws *watchStream) handle(ctx context.Context, r *etcdserverpb.WatchRequest)
 }
 
 func (ws *watchStream) create(ctx context.Context, r *etcdserverpb.WatchCreateRequest) {
+	var refused error
 	_, err := ws.s.rightsNow(ctx, ws.who) // in a state that knows the token
 	if err == nil {
-		err = ws.stands.create(watch.Request{
+		refused, err = ws.stands.create(watch.Request{
 			Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, ID: r.WatchId,
 			NoPut:    slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NOPUT),
 			NoDelete: slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NODELETE),
@@ -253,7 +255,7 @@ func (ws *watchStream) create(ctx context.Context, r *etcdserverpb.WatchCreateRe
 	if err != nil {
 		ws.hub.Refuse(reasonOf(err))
 	}
-	ws.s.auditWatch(ws.rpc, r, err)
+	ws.s.auditWatch(ws.rpc, r, cmp.Or(err, refused))
 }
 
 // Header is watch.Sink's.

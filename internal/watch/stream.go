@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -97,15 +98,25 @@ const (
 // refusedID is the watcher's id in responses that speak of none.
 const refusedID = -1
 
-// Create makes a watcher, or says why not.
-func (s *Stream) Create(r Request) {
+// ErrRefused is why a watcher was not made; its client was told more.
+var ErrRefused = errors.New("watch: refused")
+
+// Create makes a watcher, or tells the client why not, and the caller that it did:
+// errs.Compacted, ErrRefused.
+func (s *Stream) Create(r Request) (refused error) {
 	w := newWatcher(s, r)
 	s.control(func(view *mvcc.View) *control {
 		if reason := s.admitLocked(w, r); reason != "" {
+			refused = ErrRefused
 			return &control{id: refusedID, created: true, canceled: true, reason: reason, revision: view.Revision}
 		}
-		return s.createLocked(w, r)
+		answer := s.createLocked(w, r)
+		if w.dead {
+			refused = errs.Compacted
+		}
+		return answer
 	})
+	return refused
 }
 
 // Refuse answers a request for a watcher that may not be.

@@ -88,7 +88,11 @@ func New(o Options) (Provider, error) {
 	if !o.Config.JWT {
 		return newSimple(o), nil
 	}
-	return newSigned(o)
+	p, err := newSigned(o)
+	if err != nil {
+		return nil, err // not a *signed that is nil
+	}
+	return p, nil
 }
 
 // Token is a good token as it is remembered. It may be kept beside a connection
