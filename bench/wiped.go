@@ -30,43 +30,57 @@ const (
 	pathMemberRemove = "/etcdserverpb.Cluster/MemberRemove"
 )
 
-// wiped has a member of three lose its disk and join anew, under load, and looks at
-// how long it takes to be where the others are and what that does to the leader's
-// puts.
+// wiped has a member of three lose its disk and join anew, under load, one after the
+// other, and looks at how long it takes to be where the others are and what that does to
+// the leader's puts.
 func (b *suite) wiped(ctx context.Context) (results, error) {
 	figures := []figure{
 		{ID: wipedCaughtUp, Name: "a member without its disk joins a cluster of " + thousands(float64(b.keys)) + " keys under load", Unit: "s"},
 		{ID: wipedP99, Name: "p99 of the leader's puts meanwhile", Unit: "ms"},
 		{ID: wipedRate, Name: "time per put meanwhile, over that before", Unit: "x"},
 	}
-	values, err := b.replaceMember(ctx)
+	values, err := b.replaceMembers(ctx)
 	for i := range figures {
 		figures[i].Server = ourName
 		if err != nil {
 			figures[i].Why = err.Error()
-		} else {
-			figures[i].Values = []float64{values[i]}
+		}
+		for _, one := range values {
+			figures[i].Values = append(figures[i].Values, one[i])
 		}
 		b.note(figures[i])
 	}
 	return results{Figures: figures}, ctx.Err()
 }
 
-func (b *suite) replaceMember(ctx context.Context) (values [3]float64, err error) {
+// replaceMembers replaces one follower of a cluster after the other.
+func (b *suite) replaceMembers(ctx context.Context) (values [][3]float64, err error) {
 	servers, err := b.openCluster(ctx, ourName, b.ourBinary, "--quota-backend-bytes", "8589934592")
 	defer func() { closeAll(servers) }()
 	if err == nil {
 		err = servers[0].running()
 	}
 	if err != nil {
-		return values, err
+		return nil, err
 	}
-	leader, victim := servers[0], servers[1]
 	if _, err := viaGo(conns, streams, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
 		return put(ctx, conn, key(i), value(i))
-	})(ctx, leader, 0, b.keys); err != nil {
-		return values, err
+	})(ctx, servers[0], 0, b.keys); err != nil {
+		return nil, err
 	}
+	join := []kind{servers[0].kind, joining(servers[1], servers), joining(servers[2], servers)}
+	for turn := range b.turns {
+		victim := 1 + turn%2
+		one, err := b.replaceMember(ctx, servers[0], servers[victim], join[victim])
+		if err != nil {
+			return values, err
+		}
+		values = append(values, one)
+	}
+	return values, nil
+}
+
+func (b *suite) replaceMember(ctx context.Context, leader, victim *server, join kind) (values [3]float64, err error) {
 	d, err := dial(leader.addr, 1, 1)
 	if err != nil {
 		return values, err
@@ -90,14 +104,14 @@ func (b *suite) replaceMember(ctx context.Context) (values [3]float64, err error
 	if err := admin.Invoke(ctx, pathMemberAdd, &etcdserverpb.MemberAddRequest{PeerURLs: []string{"http://" + victim.peer}}, added); err != nil {
 		return values, err
 	}
-	if err := os.RemoveAll(filepath.Join(victim.dir, "data")); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(victim.dir, "data")), os.RemoveAll(victim.logPath())); err != nil {
 		return values, err
 	}
 	begin := time.Now()
 	joined := make(chan error, 1)
 	var caught atomic.Int64
 	go func() {
-		victim.kind = joining(victim, servers)
+		victim.kind = join
 		_, err := victim.start(ctx)
 		caught.Store(int64(time.Since(begin)))
 		joined <- err
