@@ -439,3 +439,35 @@ func TestManyLeasesEndTogether(t *testing.T) {
 	t.Logf("the last was gone %v after the first; the longest put took %v, and %v before", time.Since(ended).Round(time.Millisecond), loud, quiet)
 	require.Zero(t, l.keys("leased"))
 }
+
+// A lease that a leader grants while it takes over lives as long as it says, and not an
+// election longer: that is for those that it has taken over.
+func TestLeasesOfALeaderThatTakesOver(t *testing.T) {
+	configs := clusterOf(t, 3)
+	for _, c := range configs {
+		c.HeartbeatInterval, c.ElectionTimeout = 100*time.Millisecond, 3*time.Second
+	}
+	members := startAll(t, configs)
+	defer func() {
+		for _, m := range members {
+			m.Close()
+		}
+	}()
+	const ttl = 60
+	for round := 0; round < 4; {
+		from := leaderOf(t, members)
+		to := (from + 1) % len(members)
+		l, term := leasesAt(t, members[to]), members[from].replica.Status().Term
+		_, err := call[etcdserverpb.MoveLeaderResponse](t, dial(t, members[from]), "Maintenance/MoveLeader", &etcdserverpb.MoveLeaderRequest{TargetID: members[to].state.Data.Identity.MemberID})
+		if err != nil {
+			continue // it has moved by itself
+		}
+		granted := l.grant(0, ttl)
+		left := l.left(granted.ID)
+		if left.Header.RaftTerm != term+1 || !members[to].leads() {
+			continue // and it has moved again
+		}
+		require.LessOrEqual(t, left.TTL, int64(ttl), "granted in term %d, as the first of its leader", granted.Header.RaftTerm)
+		round++
+	}
+}

@@ -173,6 +173,7 @@ func (m *Member) start(ctx context.Context) error {
 		Send:         m.send(),
 		Reconfigured: m.peers.reconfigured,
 		SlowAppend:   max(c.ElectionTimeout, slowAppend),
+		TakesOver:    m.leases.TakesOver,
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),
 		Logger:       m.logger.Named("replica"),
