@@ -194,3 +194,30 @@ func TestATokenThatIsRefusedForEver(t *testing.T) {
 	drained(out)
 	require.Less(t, logins.Load(), int64(20))
 }
+
+// A lease lives, before there is an answer, for as long as it was granted for, if that
+// is known.
+func TestTheTTLOfAGrantIsKnown(t *testing.T) {
+	f := startFake(t, func(c *received) error {
+		<-c.ctx.Done()
+		return c.ctx.Err()
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}})
+	began := time.Now()
+	short, err := c.KeepAlive(t.Context(), 1, WithGrantedTTL(1))
+	require.NoError(t, err)
+	_, err = c.KeepAlive(t.Context(), 2, WithGrantedTTL(60))
+	require.NoError(t, err)
+	_, err = c.KeepAlive(t.Context(), 3)
+	require.NoError(t, err)
+	left := func(id LeaseID) time.Duration {
+		c.keeper.mu.Lock()
+		defer c.keeper.mu.Unlock()
+		return c.keeper.mu.kept[id].deadline.Sub(began)
+	}
+	require.Greater(t, left(2), 59*time.Second)
+	require.LessOrEqual(t, left(3), 6*time.Second)
+	drained(short)
+	require.Greater(t, time.Since(began), 900*time.Millisecond)
+	require.Less(t, time.Since(began), 4*time.Second)
+}
