@@ -440,6 +440,32 @@ func TestManyLeasesEndTogether(t *testing.T) {
 	require.Zero(t, l.keys("leased"))
 }
 
+// Under the alarm CORRUPT no lease can be revoked. One that has ended is not renewed all
+// the same, and whoever asks is not kept waiting; it goes when the alarm does.
+func TestALeaseThatEndsWhileTheClusterIsCorrupt(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	l := leasesAt(t, m)
+	corrupt := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_CORRUPT}
+	l.grant(1, 2)
+	granted := time.Now()
+	l.grant(2, 60)
+	require.NoError(t, l.put("k", 1))
+	require.Len(t, alarms(t, l.conn, corrupt), 1)
+	require.Eventually(t, func() bool { return time.Since(granted) > 2*time.Second && l.left(1).TTL == 0 }, 10*time.Second, 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r := l.renewing(ctx)
+	require.Zero(t, r.renew(1).TTL, "it has ended")
+	require.EqualValues(t, 60, r.renew(2).TTL)
+	require.EqualValues(t, 1, l.keys("k"))
+
+	corrupt.Action = etcdserverpb.AlarmRequest_DEACTIVATE
+	require.Len(t, alarms(t, l.conn, corrupt), 1)
+	require.Eventually(t, func() bool { return l.keys("k") == 0 }, 10*time.Second, 20*time.Millisecond)
+	require.Zero(t, r.renew(1).TTL)
+}
+
 // A lease that a leader grants while it takes over lives as long as it says, and not an
 // election longer: that is for those that it has taken over.
 func TestLeasesOfALeaderThatTakesOver(t *testing.T) {
