@@ -1,15 +1,23 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"net"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/mvccpb"
 )
 
 func TestStatCountsUserAndSystemTime(t *testing.T) {
@@ -236,4 +244,55 @@ func TestOptions(t *testing.T) {
 	o, err = parse([]string{"-quick", "-keys", "2000"})
 	require.NoError(t, err)
 	require.Equal(t, []int{1, 2000, 500}, []int{o.samples, o.keys, o.scaled(10_000)})
+}
+
+// A row of watchers fails where an event was lost, or told twice, or a stream ended.
+func TestLostEventsAreMissed(t *testing.T) {
+	for _, tc := range []struct {
+		told, puts int
+		why        string
+	}{
+		{told: 20, puts: 20},
+		{told: 19, puts: 20, why: "told 19 events of 20 puts"},
+		{told: 21, puts: 20, why: "told 21 events of 20 puts"},
+		{told: -1, puts: 20, why: "the member ends"},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		var first atomic.Bool
+		fake := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			for range 2 {
+				if err := stream.RecvMsg(&etcdserverpb.WatchRequest{}); err != nil {
+					return err
+				}
+				if err := stream.SendMsg(&etcdserverpb.WatchResponse{Created: true}); err != nil {
+					return err
+				}
+			}
+			if tc.told < 0 {
+				return status.Error(codes.Unavailable, tc.why)
+			}
+			if first.CompareAndSwap(false, true) {
+				e := &mvccpb.Event{Kv: &mvccpb.KeyValue{Key: []byte("k")}}
+				if err := stream.SendMsg(&etcdserverpb.WatchResponse{Events: slices.Repeat([]*mvccpb.Event{e}, tc.told)}); err != nil {
+					return err
+				}
+			}
+			<-stream.Context().Done()
+			return nil
+		}))
+		go fake.Serve(l)
+		end, err := watchMany(t.Context(), &server{addr: l.Addr().String()}, 3, 2)
+		if err == nil { // a stream may have ended before the last was opened
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err = end(ctx, int64(tc.puts))
+			cancel()
+		}
+		if tc.why == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, tc.why)
+		}
+		fake.Stop()
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"etcd.alt/api/etcdserverpb"
 )
@@ -60,19 +61,6 @@ func (b *suite) watches(ctx context.Context) (results, error) {
 		}
 	}
 	return res, nil
-}
-
-// lengths is a codec that leaves what is received undecoded, but for its length.
-type lengths struct{}
-
-func (lengths) Name() string { return "proto" }
-func (lengths) Marshal(v any) (mem.BufferSlice, error) {
-	b, err := v.(interface{ MarshalVT() ([]byte, error) }).MarshalVT()
-	return mem.BufferSlice{mem.SliceBuffer(b)}, err
-}
-func (lengths) Unmarshal(data mem.BufferSlice, v any) error {
-	*v.(*int) = data.Len()
-	return nil
 }
 
 // watchStream opens a stream with a watcher of each key, and returns when all are
@@ -175,20 +163,20 @@ func (b *suite) beside(ctx context.Context, k kind) ([]figure, error) {
 	}
 	s := servers[0]
 	for turn := range b.turns {
-		without, err := b.putsBeside(ctx, s, turn)
+		without, _, err := b.putsBeside(ctx, s, turn)
 		if err != nil {
 			return []figure{slower, later}, err
 		}
-		stop, told, err := watchMany(ctx, s, 1000, 10)
+		end, err := watchMany(ctx, s, 1000, 10)
 		if err != nil {
 			return []figure{slower, later}, err
 		}
-		with, err := b.putsBeside(ctx, s, turn)
-		if err = errors.Join(err, stop()); err != nil {
+		with, puts, err := b.putsBeside(ctx, s, turn)
+		patient, cancel := context.WithTimeout(ctx, toldPatience)
+		err = errors.Join(err, end(patient, puts))
+		cancel()
+		if err != nil {
 			return []figure{slower, later}, err
-		}
-		if told.Load() == 0 {
-			return []figure{slower, later}, errors.New("no watcher was told anything")
 		}
 		slower.Values = append(slower.Values, with.perReply()/without.perReply())
 		later.Values = append(later.Values, with.P99.Seconds()/without.P99.Seconds())
@@ -196,39 +184,94 @@ func (b *suite) beside(ctx context.Context, k kind) ([]figure, error) {
 	return []figure{slower, later}, nil
 }
 
+// toldPatience is how long watchers may take, behind the last put, to be told of all.
+const toldPatience = 10 * time.Second
+
 // watchedKey is one of the ten thousand.
 func watchedKey(i int) []byte { return fmt.Appendf(nil, "watched/%08d", i%10_000) }
 
 // putsBeside makes puts as fast as they come while 5,000 a second go to the keys
-// that are, or are not, watched.
-func (b *suite) putsBeside(ctx context.Context, s *server, turn int) (sample, error) {
+// that are, or are not, watched. It counts the latter.
+func (b *suite) putsBeside(ctx context.Context, s *server, turn int) (x sample, watched int64, err error) {
 	b.quiet(ctx)
+	var puts atomic.Int64
 	stop, err := background(ctx, s, 5000, func(ctx context.Context, conn *grpc.ClientConn, _, i int) error {
-		return put(ctx, conn, watchedKey(i*7919), value(i))
+		// One that is under way in the end is made to its end, so that each is counted.
+		err := put(context.WithoutCancel(ctx), conn, watchedKey(i*7919), value(i))
+		if err == nil {
+			puts.Add(1)
+		}
+		return err
 	})
 	if err != nil {
-		return sample{}, err
+		return sample{}, 0, err
 	}
-	x, err := viaGo(conns, 10, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
+	x, err = viaGo(conns, 10, func(ctx context.Context, conn *grpc.ClientConn, turn, i int) error {
 		return put(ctx, conn, key(pick(turn, i, 10_000)), value(i))
 	})(ctx, s, turn, b.scaled(100_000))
-	return x, errors.Join(err, stop())
+	err = errors.Join(err, stop())
+	return x, puts.Load(), err
 }
 
-// watchMany opens streams with watchers of keys of their own, and counts what they
-// are told until stopped.
-func watchMany(ctx context.Context, s *server, streams, watchers int) (stop func() error, told *atomic.Int64, err error) {
+// events is a codec that counts the events of a response, and leaves them undecoded.
+type events struct{}
+
+func (events) Name() string { return "proto" }
+func (events) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := v.(interface{ MarshalVT() ([]byte, error) }).MarshalVT()
+	return mem.BufferSlice{mem.SliceBuffer(b)}, err
+}
+func (events) Unmarshal(data mem.BufferSlice, v any) error {
+	b, n := data.Materialize(), 0
+	for len(b) > 0 {
+		field, _, size := protowire.ConsumeField(b)
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		if field == eventsField {
+			n++
+		}
+		b = b[size:]
+	}
+	*v.(*int) = n
+	return nil
+}
+
+// eventsField is the number of WatchResponse.events.
+const eventsField = 11
+
+// watchMany opens streams with watchers of keys of their own, and counts the events that
+// they are told. end closes them when they were told of so many puts, or ctx has ended;
+// that an event was lost, or told twice, is an error.
+func watchMany(ctx context.Context, s *server, streams, watchers int) (end func(ctx context.Context, puts int64) error, err error) {
 	d, err := dial(s.addr, conns, 1)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	told = &atomic.Int64{}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var told atomic.Int64
 	var receiving sync.WaitGroup
-	stop = func() error {
-		cancel()
+	stop := func() error {
+		cancel(errStopped)
 		receiving.Wait()
 		d.close()
+		if err := context.Cause(ctx); !errors.Is(err, errStopped) {
+			return err
+		}
+		return nil
+	}
+	end = func(patient context.Context, puts int64) error {
+		look := time.NewTicker(10 * time.Millisecond)
+		defer look.Stop()
+		for told.Load() < puts && patient.Err() == nil && ctx.Err() == nil {
+			<-look.C
+		}
+		if err := stop(); err != nil {
+			return err
+		}
+		if n := told.Load(); n != puts {
+			return fmt.Errorf("the watchers were told %d events of %d puts", n, puts)
+		}
 		return nil
 	}
 	var created sync.WaitGroup
@@ -237,26 +280,34 @@ func watchMany(ctx context.Context, s *server, streams, watchers int) (stop func
 		for w := range watchers {
 			keys = append(keys, watchedKey(i*watchers+w))
 		}
-		stream, err := watchStream(ctx, d.conns[i%len(d.conns)], keys, grpc.ForceCodecV2(lengths{}))
+		stream, err := watchStream(ctx, d.conns[i%len(d.conns)], keys, grpc.ForceCodecV2(events{}))
 		if err != nil {
-			return nil, nil, errors.Join(err, stop())
+			return nil, errors.Join(err, stop())
 		}
 		created.Add(1)
 		receiving.Go(func() {
-			size := 0
+			n := 0
+			receive := func() bool {
+				if err := stream.RecvMsg(&n); err != nil {
+					cancel(err)
+					return false
+				}
+				told.Add(int64(n))
+				return true
+			}
 			for range watchers {
-				if stream.RecvMsg(&size) != nil {
+				if !receive() {
 					break
 				}
 			}
 			created.Done()
-			for stream.RecvMsg(&size) == nil {
-				told.Add(1)
+			for receive() {
+				continue // until it is closed
 			}
 		})
 	}
 	created.Wait()
-	return stop, told, nil
+	return end, nil
 }
 
 // stalled looks at a member that tells 1 GB to a hundred streams that take nothing

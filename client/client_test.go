@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -329,4 +330,41 @@ func TestAClosedClient(t *testing.T) {
 	require.ErrorIs(t, <-done, ErrClosed)
 	_, err = c.Get(t.Context(), "k")
 	require.ErrorIs(t, err, ErrClosed)
+}
+
+func TestReach(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	nobody := l.Addr().String()
+	require.NoError(t, l.Close())
+	c := connectTo(t, Config{Endpoints: []string{nobody, "unix:///nobody/there"}, DialTimeout: 200 * time.Millisecond})
+	began := time.Now()
+	err = c.Reach(t.Context())
+	require.ErrorContains(t, err, "within 200ms no connection to "+nobody+", unix:///nobody/there: ")
+	require.Regexp(t, "connection refused|no such file", err)
+	require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's context lives")
+	require.Greater(t, time.Since(began), 200*time.Millisecond, "it may be starting")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, c.Reach(ended), context.Canceled)
+
+	// One that takes connections and says nothing.
+	l, err = net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c = connectTo(t, Config{Endpoints: []string{l.Addr().String()}, DialTimeout: 200 * time.Millisecond})
+	require.ErrorContains(t, c.Reach(t.Context()), "no connection to "+l.Addr().String())
+
+	f := startFake(t, put(1))
+	c = connectTo(t, Config{Endpoints: []string{nobody, f.address}})
+	require.NoError(t, c.Reach(t.Context()))
+	require.Zero(t, f.count(methodWatch), "nothing is sent")
+	f.server.Stop()
+	c = connectTo(t, Config{Endpoints: []string{f.address}})
+	late := make(chan error, 1)
+	go func() { late <- c.Reach(t.Context()) }()
+	l, err = net.Listen("tcp", f.address)
+	require.NoError(t, err)
+	startFakeOn(t, l, put(1))
+	require.NoError(t, <-late, "one that comes late")
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	// firstTTL is how long a lease lives for all that is known before the first
-	// answer.
+	// answer, unless it is known how long it was granted for.
 	firstTTL = 5 * time.Second
 	// keepAliveBuffer is how many answers wait for whoever keeps a lease alive.
 	keepAliveBuffer = 16
@@ -45,8 +45,11 @@ type kept struct {
 	deadline  time.Time                                    // of the next answer
 }
 
-// keep has a lease kept alive.
-func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID) (<-chan *LeaseKeepAliveResponse, error) {
+// lifeOf is a TTL in seconds.
+func lifeOf(seconds int64) time.Duration { return time.Duration(min(seconds, 1<<33)) * time.Second }
+
+// keep has a lease kept alive, which lives so long before there is an answer.
+func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID, ttl time.Duration) (<-chan *LeaseKeepAliveResponse, error) {
 	out := make(chan *LeaseKeepAliveResponse, keepAliveBuffer)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -58,7 +61,7 @@ func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID) (<-chan *Lease
 	}
 	one := k.mu.kept[id]
 	if one == nil {
-		one = &kept{listeners: map[chan *LeaseKeepAliveResponse]func() bool{}, deadline: time.Now().Add(firstTTL)}
+		one = &kept{listeners: map[chan *LeaseKeepAliveResponse]func() bool{}, deadline: time.Now().Add(ttl)}
 		k.mu.kept[id] = one
 	}
 	one.listeners[out] = context.AfterFunc(ctx, func() { k.leave(id, out) })
@@ -313,7 +316,7 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 		k.wake()
 		return
 	}
-	ttl := time.Duration(min(res.TTL, 1<<33)) * time.Second
+	ttl := lifeOf(res.TTL)
 	one.next, one.deadline, one.asked = now.Add(ttl/3), now.Add(ttl), false
 	for out := range one.listeners {
 		select {

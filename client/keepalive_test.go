@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -193,4 +195,110 @@ func TestATokenThatIsRefusedForEver(t *testing.T) {
 	require.NoError(t, err)
 	drained(out)
 	require.Less(t, logins.Load(), int64(20))
+}
+
+// A lease lives, before there is an answer, for as long as it was granted for, if that
+// is known.
+func TestTheTTLOfAGrantIsKnown(t *testing.T) {
+	f := startFake(t, func(c *received) error {
+		<-c.ctx.Done()
+		return c.ctx.Err()
+	})
+	c := connectTo(t, Config{Endpoints: []string{f.address}})
+	began := time.Now()
+	short, err := c.KeepAlive(t.Context(), 1, WithGrantedTTL(1))
+	require.NoError(t, err)
+	_, err = c.KeepAlive(t.Context(), 2, WithGrantedTTL(60))
+	require.NoError(t, err)
+	_, err = c.KeepAlive(t.Context(), 3)
+	require.NoError(t, err)
+	left := func(id LeaseID) time.Duration {
+		c.keeper.mu.Lock()
+		defer c.keeper.mu.Unlock()
+		return c.keeper.mu.kept[id].deadline.Sub(began)
+	}
+	require.Greater(t, left(2), 59*time.Second)
+	require.LessOrEqual(t, left(3), 6*time.Second)
+	drained(short)
+	require.Greater(t, time.Since(began), 900*time.Millisecond)
+	require.Less(t, time.Since(began), 4*time.Second)
+}
+
+// sendIsBlocked says that a request of keep-alives waits to be taken.
+func sendIsBlocked() bool {
+	stacks := make([]byte, 8<<20)
+	for _, one := range strings.Split(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(one, "keepStream).routineSend") && strings.Contains(one, "SendMsg") && strings.Contains(one, "select") {
+			return true
+		}
+	}
+	return false
+}
+
+// A member that takes nothing holds nobody up who has something else to do: the stream
+// is cut, whatever it is that ends it.
+func TestABlockedSendIsCut(t *testing.T) {
+	const leases = 12_000 // more than a stream takes without being read
+	for name, end := range map[string]func(c *received) error{
+		"the contexts end":         nil,
+		"the client is closed":     nil,
+		"the connection is lost":   func(c *received) error { return c.cutOff() },
+		"no leader, says a member": func(*received) error { return answer(codes.Unavailable, errs.NoLeader.Error()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			now, cut := make(chan struct{}), make(chan struct{})
+			f := startFake(t, func(c *received) error {
+				if c.nth > 1 {
+					return serveKeepAlive(c, func(int64) int64 { return 30 })
+				}
+				defer close(cut)
+				select {
+				case <-c.ctx.Done():
+					return c.ctx.Err()
+				case <-now:
+				}
+				return end(c)
+			})
+			c, err := New(t.Context(), Config{Endpoints: []string{f.address}})
+			require.NoError(t, err)
+			closed := false
+			defer func() {
+				if !closed {
+					c.Close()
+				}
+			}()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var all []<-chan *LeaseKeepAliveResponse
+			for i := range LeaseID(leases) {
+				out, err := c.KeepAlive(ctx, 1<<62+i, WithGrantedTTL(60))
+				require.NoError(t, err)
+				all = append(all, out)
+			}
+			require.Eventually(t, sendIsBlocked, 20*time.Second, 20*time.Millisecond)
+			switch name {
+			case "the contexts end":
+				cancel()
+			case "the client is closed":
+				closed = true
+				c.Close()
+			default:
+				close(now)
+				for _, out := range all {
+					require.NotNil(t, <-out, "over another stream")
+				}
+				cancel()
+			}
+			select {
+			case <-cut:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the stream stays")
+			}
+			for _, out := range all {
+				drained(out)
+			}
+			require.Eventually(t, c.keeper.over, 10*time.Second, time.Millisecond)
+			require.False(t, sendIsBlocked())
+		})
+	}
 }

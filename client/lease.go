@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
@@ -85,13 +86,28 @@ func (c *Client) KeepAliveOnce(ctx context.Context, id LeaseID) (*LeaseKeepAlive
 // closed.
 var ErrKeepAliveHalted = errors.New("client: keep-alive has ended")
 
+// KeepAliveOption changes how a lease is kept alive.
+type KeepAliveOption func(*keepAliveOptions)
+
+type keepAliveOptions struct{ granted time.Duration }
+
+// WithGrantedTTL says that the lease was just granted for so many seconds. Without it a
+// lease lives for five seconds for all that is known before the first answer.
+func WithGrantedTTL(seconds int64) KeepAliveOption {
+	return func(o *keepAliveOptions) { o.granted = lifeOf(seconds) }
+}
+
 // KeepAlive keeps a lease alive, whatever becomes of connections and members, until
 // ctx ends, the lease is gone, or it must be: nobody has answered for as long as it
 // had. Then the channel is closed. It delivers the answers, which come about three
 // times in a TTL; those that nobody takes are dropped.
-func (c *Client) KeepAlive(ctx context.Context, id LeaseID) (<-chan *LeaseKeepAliveResponse, error) {
+func (c *Client) KeepAlive(ctx context.Context, id LeaseID, options ...KeepAliveOption) (<-chan *LeaseKeepAliveResponse, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &ended{err, ""}
 	}
-	return c.keeper.keep(ctx, c, id)
+	o := keepAliveOptions{granted: firstTTL}
+	for _, option := range options {
+		option(&o)
+	}
+	return c.keeper.keep(ctx, c, id, o.granted)
 }

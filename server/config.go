@@ -100,6 +100,8 @@ type Config struct {
 
 	Metrics string // "basic", or "extensive": with the durations of calls
 
+	WarningApplyDuration time.Duration // entries that take longer to be applied are logged
+
 	EnableGRPCGateway bool // the RPCs as JSON under /v3/
 
 	WatchProgressInterval time.Duration // 0 means ten minutes
@@ -165,6 +167,7 @@ func settings(c *Config) []setting {
 		{section: "Logging and monitoring", name: "log-format", help: "json or console", value: (*text)(&c.LogFormat)},
 		{section: "Logging and monitoring", name: "log-outputs", help: "default, stderr, stdout or paths of files", value: (*list)(&c.LogOutputs)},
 		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /metrics, /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
+		{section: "Logging and monitoring", name: "warning-apply-duration", help: "entries that take longer to be applied are logged, and counted as slow", value: (*duration)(&c.WarningApplyDuration), fileValue: (*nanos)(&c.WarningApplyDuration)},
 		{section: "Logging and monitoring", name: "metrics", help: "basic, or extensive: with the durations of calls", value: (*text)(&c.Metrics)},
 
 		{section: "Security", name: "cert-file", fileKey: "client-transport-security.cert-file", help: "certificate shown to clients on https and unixs URLs", value: (*text)(&c.ClientCertFile)},
@@ -220,7 +223,7 @@ var refused = strings.Fields(`
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
 	v2-deprecation
 	enable-pprof logger enable-log-rotation log-rotation-config-json
-	warning-apply-duration warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
+	warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval
 	downgrade-check-time bootstrap-defrag-threshold-megabytes`)
@@ -256,6 +259,7 @@ func Default() *Config {
 		AuthTokenTTL:             300 * time.Second,
 		BcryptCost:               password.DefaultCost,
 		Metrics:                  "basic",
+		WarningApplyDuration:     100 * time.Millisecond,
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		SelfSignedYears:          1,
 		CORS:                     []string{"*"},

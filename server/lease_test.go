@@ -439,3 +439,61 @@ func TestManyLeasesEndTogether(t *testing.T) {
 	t.Logf("the last was gone %v after the first; the longest put took %v, and %v before", time.Since(ended).Round(time.Millisecond), loud, quiet)
 	require.Zero(t, l.keys("leased"))
 }
+
+// Under the alarm CORRUPT no lease can be revoked. One that has ended is not renewed all
+// the same, and whoever asks is not kept waiting; it goes when the alarm does.
+func TestALeaseThatEndsWhileTheClusterIsCorrupt(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	l := leasesAt(t, m)
+	corrupt := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: etcdserverpb.AlarmType_CORRUPT}
+	l.grant(1, 2)
+	granted := time.Now()
+	l.grant(2, 60)
+	require.NoError(t, l.put("k", 1))
+	require.Len(t, alarms(t, l.conn, corrupt), 1)
+	require.Eventually(t, func() bool { return time.Since(granted) > 2*time.Second && l.left(1).TTL == 0 }, 10*time.Second, 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r := l.renewing(ctx)
+	require.Zero(t, r.renew(1).TTL, "it has ended")
+	require.EqualValues(t, 60, r.renew(2).TTL)
+	require.EqualValues(t, 1, l.keys("k"))
+
+	corrupt.Action = etcdserverpb.AlarmRequest_DEACTIVATE
+	require.Len(t, alarms(t, l.conn, corrupt), 1)
+	require.Eventually(t, func() bool { return l.keys("k") == 0 }, 10*time.Second, 20*time.Millisecond)
+	require.Zero(t, r.renew(1).TTL)
+}
+
+// A lease that a leader grants while it takes over lives as long as it says, and not an
+// election longer: that is for those that it has taken over.
+func TestLeasesOfALeaderThatTakesOver(t *testing.T) {
+	configs := clusterOf(t, 3)
+	for _, c := range configs {
+		c.HeartbeatInterval, c.ElectionTimeout = 100*time.Millisecond, 3*time.Second
+	}
+	members := startAll(t, configs)
+	defer func() {
+		for _, m := range members {
+			m.Close()
+		}
+	}()
+	const ttl = 60
+	for round := 0; round < 4; {
+		from := leaderOf(t, members)
+		to := (from + 1) % len(members)
+		l, term := leasesAt(t, members[to]), members[from].replica.Status().Term
+		_, err := call[etcdserverpb.MoveLeaderResponse](t, dial(t, members[from]), "Maintenance/MoveLeader", &etcdserverpb.MoveLeaderRequest{TargetID: members[to].state.Data.Identity.MemberID})
+		if err != nil {
+			continue // it has moved by itself
+		}
+		granted := l.grant(0, ttl)
+		left := l.left(granted.ID)
+		if left.Header.RaftTerm != term+1 || !members[to].leads() {
+			continue // and it has moved again
+		}
+		require.LessOrEqual(t, left.TTL, int64(ttl), "granted in term %d, as the first of its leader", granted.Header.RaftTerm)
+		round++
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,4 +169,42 @@ func TestElections(t *testing.T) {
 	err = stream.RecvMsg(&electionpb.LeaderResponse{})
 	require.Error(t, err)
 	require.NotEqual(t, io.EOF, err)
+}
+
+// What a call has begun before its caller left is waited for when the member stops: it
+// looks at a store that is closed then.
+func TestAMemberThatStopsWaitsForItsLocks(t *testing.T) {
+	members := startAll(t, clusterOf(t, 2))
+	at := leaderOf(t, members)
+	conn := dial(t, members[at])
+	lease := grant(t, conn, 60)
+	require.NoError(t, members[1-at].Close()) // no put comes through any more
+	ctx, cancel := context.WithCancel(t.Context())
+	const calls = 200
+	failed := make(chan error, calls)
+	for i := range calls {
+		go func() {
+			failed <- conn.Invoke(ctx, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: fmt.Append(nil, i), Lease: lease}, &lockpb.LockResponse{})
+		}()
+	}
+	require.Eventually(t, func() bool { return outliving() == calls }, 10*time.Second, 10*time.Millisecond)
+	cancel()
+	for range calls {
+		require.Equal(t, codes.Canceled, status.Code(<-failed))
+	}
+	require.Equal(t, calls, outliving())
+	require.NoError(t, members[at].Close())
+	require.Zero(t, outliving())
+}
+
+// outliving counts the goroutines that ask for a place in a queue.
+func outliving() int {
+	stacks := make([]byte, 16<<20)
+	n := 0
+	for _, one := range strings.Split(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(one, "recipe.ask(") {
+			n++
+		}
+	}
+	return n
 }

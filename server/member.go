@@ -163,15 +163,17 @@ func (m *Member) start(ctx context.Context) error {
 		return errors.Join(err, d.Log.Close())
 	}
 	answers := service.NewAnswers()
+	slow := &slowApplies{limit: c.WarningApplyDuration, logger: m.logger, now: time.Now}
 	m.replica = replica.New(replica.Config{
 		Node:         node,
 		Log:          d.Log,
-		State:        m.counts.Machine(m.state),
+		State:        m.counts.Machine(m.state, c.WarningApplyDuration, slow.note),
 		Settled:      answers.Flush,
 		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
 		Send:         m.send(),
 		Reconfigured: m.peers.reconfigured,
+		TakesOver:    m.leases.TakesOver,
 		SlowAppend:   max(c.ElectionTimeout, slowAppend),
 		RequestTicks: int64((requestTimeout + 2*c.ElectionTimeout) / c.HeartbeatInterval),
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),

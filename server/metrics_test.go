@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +16,9 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"etcd.alt/api/etcdserverpb"
@@ -101,6 +104,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	require.NoError(t, err)
 	_, err = call[etcdserverpb.MemberPromoteResponse](t, dial(t, m), "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: 7})
 	require.ErrorContains(t, err, "member not found")
+	spoil(t, dial(t, m), "Lease/LeaseKeepAlive")
 	require.Eventually(t, func() bool { return m.state.View().Members.Version != "" }, 30*time.Second, 50*time.Millisecond)
 	served, absent := documented(t)
 	for _, url := range []string{client, metrics} {
@@ -276,4 +280,62 @@ func TestExtensiveMetrics(t *testing.T) {
 		}
 	}
 	t.Fatal("there is no histogram of Put")
+}
+
+// raw is a codec of messages that are bytes.
+type raw struct{}
+
+func (raw) Name() string { return "proto" }
+func (raw) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+func (raw) Unmarshal(data mem.BufferSlice, v any) error { return nil }
+
+// spoil opens a stream and sends what is no message.
+func spoil(t *testing.T, conn *grpc.ClientConn, method string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/etcdserverpb."+method, grpc.ForceCodecV2(raw{}))
+	require.NoError(t, err)
+	require.NoError(t, stream.SendMsg([]byte{0xff}))
+	require.Equal(t, codes.Internal, status.Code(stream.RecvMsg(nil)))
+}
+
+// Streams that fail are counted, and those that their clients end are not.
+func TestStreamsThatFailAreCounted(t *testing.T) {
+	m := start(t, testConfig(t))
+	defer m.Close()
+	const family = "etcd_network_server_stream_failures_total"
+	url := "http://" + m.ClientAddresses()[0].String()
+	l := leasesAt(t, m)
+	l.grant(1, 60)
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := l.renewing(ctx)
+		r.renew(1)
+		watch, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/etcdserverpb.Watch/Watch")
+		require.NoError(t, err)
+		require.NoError(t, watch.SendMsg(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: &etcdserverpb.WatchCreateRequest{Key: []byte("k")}}}))
+		require.NoError(t, watch.RecvMsg(&etcdserverpb.WatchResponse{}))
+		cancel()
+		short, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		r = l.renewing(short)
+		require.Equal(t, codes.DeadlineExceeded, status.Code(r.RecvMsg(&etcdserverpb.LeaseKeepAliveResponse{})))
+		end()
+	}
+	require.Eventually(t, func() bool {
+		f := scrape(t, url)
+		return value(t, f, "etcd_debugging_mvcc_watch_stream_total") == 0 &&
+			value(t, f, "grpc_server_handled_total", "grpc_method", "LeaseKeepAlive", "grpc_service", "etcdserverpb.Lease", "grpc_code", "Canceled") >= 3
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NotContains(t, scrape(t, url), family)
+	spoil(t, l.conn, "Lease/LeaseKeepAlive")
+	for range 2 {
+		spoil(t, l.conn, "Watch/Watch")
+	}
+	after := scrape(t, url)
+	require.Equal(t, 1.0, value(t, after, family, "Type", "receive", "API", "lease-keepalive"))
+	require.Equal(t, 2.0, value(t, after, family, "Type", "receive", "API", "watch"))
+	require.Len(t, after[family].Metric, 2)
 }

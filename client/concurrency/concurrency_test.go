@@ -3,6 +3,7 @@ package concurrency_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"sync"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/client"
 	"etcd.alt/client/concurrency"
 	"etcd.alt/server"
@@ -207,4 +210,28 @@ func TestWhoGivesUpLeavesNothingBehind(t *testing.T) {
 	require.Eventually(t, alone, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, holder.Unlock(within(t)))
 	require.NoError(t, concurrency.NewMutex(s, "lock").TryLock(within(t)))
+}
+
+// A session whose lease nobody has kept alive even once ends with the TTL that it was
+// granted.
+func TestASessionKnowsItsTTLFromTheGrant(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	silent := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if method, _ := grpc.MethodFromServerStream(stream); method == "/etcdserverpb.Lease/LeaseGrant" {
+			if err := stream.RecvMsg(&etcdserverpb.LeaseGrantRequest{}); err != nil {
+				return err
+			}
+			return stream.SendMsg(&etcdserverpb.LeaseGrantResponse{ID: 7, TTL: 8})
+		}
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}))
+	go silent.Serve(l)
+	defer silent.Stop()
+	began := time.Now()
+	s := session(t, connect(t, l.Addr().String()))
+	<-s.Done()
+	require.Greater(t, time.Since(began), 7900*time.Millisecond)
+	require.Less(t, time.Since(began), 12*time.Second)
 }

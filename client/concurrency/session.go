@@ -112,6 +112,7 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 	for _, option := range options {
 		option(&o)
 	}
+	var known []client.KeepAliveOption
 	switch {
 	case o.ttl <= 0:
 		return nil, fmt.Errorf("concurrency: WithTTL: %d seconds are none", o.ttl)
@@ -120,10 +121,10 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 		if err != nil {
 			return nil, err
 		}
-		o.lease = client.LeaseID(res.ID)
+		o.lease, known = client.LeaseID(res.ID), append(known, client.WithGrantedTTL(res.TTL))
 	}
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	answers, err := c.KeepAlive(alive, o.lease)
+	answers, err := c.KeepAlive(alive, o.lease, known...)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -44,6 +44,26 @@ func newClient(ctx context.Context, c client.Config) (*client.Client, error) {
 	return cl, nil
 }
 
+// reach is connect for what has no end of its own: it waits until a connection stands,
+// and where none does within --dial-timeout that is the error. If ctx ends meanwhile,
+// whoever uses the client finds that.
+func (t *tool) reach(ctx context.Context) (*client.Client, error) {
+	return t.reachWithin(ctx, ctx)
+}
+
+// reachWithin is reach that waits no longer than short lasts, which is a part of ctx.
+func (t *tool) reachWithin(ctx, short context.Context) (*client.Client, error) {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Reach(short); err != nil && ctx.Err() == nil {
+		c.Close()
+		return nil, &failure{exitConnection, err}
+	}
+	return c, nil
+}
+
 // config is what the global flags say of a connection to endpoints.
 func (t *tool) config(endpoints []string) (client.Config, error) {
 	g := &t.global

@@ -49,7 +49,7 @@ func (t *tool) electCommand() *cobra.Command {
 
 // observe shows each leader until a signal comes.
 func (t *tool) observe(ctx context.Context, name string) error {
-	c, err := t.connect(ctx)
+	c, err := t.reach(ctx)
 	if err != nil {
 		return err
 	}

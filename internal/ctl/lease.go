@@ -174,7 +174,7 @@ func (t *tool) leaseKeepAliveCommand() *cobra.Command {
 // keepAlive keeps a lease alive, for as long as it takes. A signal is how that is
 // meant to end.
 func (t *tool) keepAlive(ctx context.Context, id client.LeaseID) error {
-	c, err := t.connect(ctx)
+	c, err := t.reach(ctx)
 	if err != nil {
 		return err
 	}

@@ -16,52 +16,16 @@ func (t *tool) roleCommand() *cobra.Command {
 		t.roleGrantCommand(), t.roleRevokeCommand())
 }
 
-// roleNamed reads the only argument of a command.
-func roleNamed(cmd *cobra.Command, args []string) (string, error) {
-	if len(args) != 1 {
-		return "", badArguments("role %s command requires role name as its argument", cmd.Name())
-	}
-	return args[0], nil
-}
-
 func (t *tool) roleAddCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "add <role name>",
-		Short: "Add a role",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := roleNamed(cmd, args)
-			if err != nil {
-				return err
-			}
-			return t.run(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				r, err := c.RoleAdd(ctx, name)
-				if err != nil {
-					return err
-				}
-				return t.show(t.doneToRole(r, fmt.Sprintf("Role %s created", name)))
-			})
-		},
-	}
+	return named(t, "add <role name>", "Add a role", (*client.Client).RoleAdd, func(name string, r *client.AuthRoleAddResponse) shown {
+		return t.doneToRole(r, fmt.Sprintf("Role %s created", name))
+	})
 }
 
 func (t *tool) roleDeleteCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete <role name>",
-		Short: "Delete a role, and take it from its users",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := roleNamed(cmd, args)
-			if err != nil {
-				return err
-			}
-			return t.run(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				r, err := c.RoleDelete(ctx, name)
-				if err != nil {
-					return err
-				}
-				return t.show(t.doneToRole(r, fmt.Sprintf("Role %s deleted", name)))
-			})
-		},
-	}
+	return named(t, "delete <role name>", "Delete a role, and take it from its users", (*client.Client).RoleDelete, func(name string, r *client.AuthRoleDeleteResponse) shown {
+		return t.doneToRole(r, fmt.Sprintf("Role %s deleted", name))
+	})
 }
 
 // doneToRole is done, with fields.
@@ -72,23 +36,7 @@ func (t *tool) doneToRole(r withHeader, line string) shown {
 }
 
 func (t *tool) roleGetCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "get <role name>",
-		Short: "Show what a role may do",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := roleNamed(cmd, args)
-			if err != nil {
-				return err
-			}
-			return t.run(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				r, err := c.RoleGet(ctx, name)
-				if err != nil {
-					return err
-				}
-				return t.show(t.shownRole(name, r))
-			})
-		},
-	}
+	return named(t, "get <role name>", "Show what a role may do", (*client.Client).RoleGet, t.shownRole)
 }
 
 func (t *tool) shownRole(name string, r *client.AuthRoleGetResponse) shown {

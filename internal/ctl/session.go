@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/client"
 	"etcd.alt/client/concurrency"
 )
 
@@ -15,17 +16,11 @@ import (
 // in it, whatever has ended do. The context of do ends with the session, too; lost is
 // the error then.
 func (t *tool) inSession(ctx context.Context, ttl int, lost error, do func(ctx context.Context, s *concurrency.Session) error) error {
-	c, err := t.connect(ctx)
+	c, s, err := t.openSession(ctx, ttl)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	short, cancel := context.WithTimeout(ctx, t.global.commandTimeout)
-	s, err := concurrency.NewSession(short, c, concurrency.WithTTL(ttl))
-	cancel()
-	if err != nil {
-		return err
-	}
 	inside, end := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -42,7 +37,7 @@ func (t *tool) inSession(ctx context.Context, ttl int, lost error, do func(ctx c
 		return lost
 	}
 	// The signal that has ended ctx is what the session is to be closed for.
-	short, cancel = context.WithTimeout(context.WithoutCancel(ctx), t.global.commandTimeout)
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.global.commandTimeout)
 	defer cancel()
 	closed := s.Close(short)
 	switch {
@@ -55,6 +50,23 @@ func (t *tool) inSession(ctx context.Context, ttl int, lost error, do func(ctx c
 		return err
 	}
 	return closed
+}
+
+// openSession makes a session within the limit of a short command, and the client that
+// it is of, which the caller closes.
+func (t *tool) openSession(ctx context.Context, ttl int) (*client.Client, *concurrency.Session, error) {
+	short, cancel := context.WithTimeout(ctx, t.global.commandTimeout)
+	defer cancel()
+	c, err := t.reachWithin(ctx, short)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := concurrency.NewSession(short, c, concurrency.WithTTL(ttl))
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c, s, nil
 }
 
 // showHeld shows the key that stands for what a session has got.

@@ -16,14 +16,6 @@ func (t *tool) userCommand() *cobra.Command {
 		t.userPasswdCommand(), t.userGrantRoleCommand(), t.userRevokeRoleCommand())
 }
 
-// userNamed reads the only argument of a command.
-func userNamed(cmd *cobra.Command, args []string) (string, error) {
-	if len(args) != 1 {
-		return "", badArguments("user %s command requires user name as its argument", cmd.Name())
-	}
-	return args[0], nil
-}
-
 func (t *tool) userAddCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add <user name or user:password> [options]",
@@ -33,7 +25,7 @@ func (t *tool) userAddCommand() *cobra.Command {
 	given := cmd.Flags().String("new-user-password", "", "the password; the argument is the name alone then")
 	none := cmd.Flags().Bool("no-password", false, "add a user without a password, who is known by a certificate")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := userNamed(cmd, args)
+		name, err := onlyName(cmd, args)
 		if err != nil {
 			return err
 		}
@@ -86,7 +78,7 @@ func (t *tool) userPasswdCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "passwd <user name> [options]", Short: "Change a user's password"}
 	interactive := cmd.Flags().Bool("interactive", true, "ask for the password, twice; otherwise it is a line of stdin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := userNamed(cmd, args)
+		name, err := onlyName(cmd, args)
 		if err != nil {
 			return err
 		}
@@ -106,30 +98,16 @@ func (t *tool) userPasswdCommand() *cobra.Command {
 }
 
 func (t *tool) userDeleteCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete <user name>",
-		Short: "Delete a user",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := userNamed(cmd, args)
-			if err != nil {
-				return err
-			}
-			return t.run(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				r, err := c.UserDelete(ctx, name)
-				if err != nil {
-					return err
-				}
-				return t.show(done(r, fmt.Sprintf("User %s deleted", name)))
-			})
-		},
-	}
+	return named(t, "delete <user name>", "Delete a user", (*client.Client).UserDelete, func(name string, r *client.AuthUserDeleteResponse) shown {
+		return done(r, fmt.Sprintf("User %s deleted", name))
+	})
 }
 
 func (t *tool) userGetCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "get <user name> [options]", Short: "Show a user's roles"}
 	detail := cmd.Flags().Bool("detail", false, "show what the roles may do")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := userNamed(cmd, args)
+		name, err := onlyName(cmd, args)
 		if err != nil {
 			return err
 		}

@@ -118,7 +118,7 @@ of arguments.`,
 		if err != nil {
 			return err
 		}
-		c, err := t.connect(cmd.Context())
+		c, err := t.reach(cmd.Context())
 		if err != nil {
 			return err
 		}

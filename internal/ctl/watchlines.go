@@ -13,7 +13,7 @@ import (
 // watchInteractive does what the lines of stdin say, until they end, which is an
 // error, or a signal comes.
 func (t *tool) watchInteractive(ctx context.Context) error {
-	c, err := t.connect(ctx)
+	c, err := t.reach(ctx)
 	if err != nil {
 		return err
 	}

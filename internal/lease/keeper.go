@@ -31,15 +31,15 @@ func (p Pace) withDefaults() Pace {
 }
 
 const (
-	// A lease that nobody renews has what is left of it written down after a tenth
-	// of its TTL, again and again: who leads next is wrong by no more. But not
-	// sooner than leastInterval, so that many short leases do not fill the log, and
-	// not later than mostInterval, as upstream has it for all.
+	// A lease that nobody renews has what is left of it written down when the log
+	// has a tenth of its TTL too much, less the lag with which it is looked at and
+	// applied: who leads next is wrong by no more. But not sooner than
+	// leastInterval, so that many short leases do not fill the log, and not later
+	// than mostInterval, as upstream has it for all.
 	intervalShare = 10
+	intervalLag   = 500 * time.Millisecond
 	leastInterval = 1500 * time.Millisecond
 	mostInterval  = 5 * time.Minute
-	// longEnough is above the longest TTL that is not written down at all.
-	longEnough = 3 * time.Second
 	// MostCheckpoints is how many leases one request may have written down.
 	MostCheckpoints = 1000
 	// burst is how far checkpoints may come before their time, so that they go
@@ -69,6 +69,9 @@ type Keeper struct {
 	held  map[int64]*tenure
 	queue queue
 
+	expected uint64                  // the term in which it is to be promoted; 0 for none
+	young    map[int64]time.Duration // what was granted since that is known, and when
+
 	revoking int           // the weight of what was given out to be revoked
 	slot     time.Duration // when the next checkpoint may be made
 	sure     time.Duration // when this member was awake last, or known to lead
@@ -79,7 +82,7 @@ type tenure struct {
 	id       int64
 	ttl      time.Duration
 	deadline time.Duration // when it ends; it only moves on
-	since    time.Duration // when it was renewed last, or written down
+	logged   time.Duration // what the log says is left of it, as far as is known
 	weight   int           // of what was given out to be revoked; 0 for what was not
 	// short says that the log has, or may come to have, less than all of its time:
 	// too little, once it is renewed. writes counts what may have made it so.
@@ -91,16 +94,17 @@ type tenure struct {
 	place int           // in the queue
 }
 
-// interval is how long the lease may go without being written down.
+// interval is how much too much the log may say is left of the lease.
 func (t *tenure) interval() time.Duration {
-	if t.ttl < longEnough {
-		return never / 2
-	}
-	return min(max(t.ttl/intervalShare, leastInterval), mostInterval)
+	return min(max(t.ttl/intervalShare-intervalLag, leastInterval), mostInterval)
 }
 
+// stale is when the log says so much too much: the time at which what it says was
+// right, and the interval.
+func (t *tenure) stale() time.Duration { return after(t.deadline-t.logged, t.interval()) }
+
 // next is when there is something to be done about it.
-func (t *tenure) next() time.Duration { return min(t.deadline, t.since+t.interval()) }
+func (t *tenure) next() time.Duration { return min(t.deadline, t.stale()) }
 
 // seconds is a time of up to MaxTTL, which a Duration can just say.
 func seconds(s int64) time.Duration {
@@ -124,16 +128,38 @@ func (k *Keeper) Term() uint64 { return k.term }
 // Len is how many leases it knows.
 func (k *Keeper) Len() int { return len(k.held) }
 
+// Expect hears that this member leads in a term, and has applied all that is before
+// its first entry: a Promote is to follow. Whoever is granted a lease from now on is
+// granted it in this term, so that the lease is owed no extension. A Keeper that
+// was promoted is no more.
+func (k *Keeper) Expect(term uint64) {
+	k.Demote()
+	k.expected, k.young = term, map[int64]time.Duration{}
+}
+
+// Expected is the term of the last Expect that neither Promote nor Demote has
+// followed; 0 for none.
+func (k *Keeper) Expected() uint64 { return k.expected }
+
 // Promote begins to keep the leases of v, as the leader of a term that has
 // applied an entry of its own. Each has what is left of it by the log, and the
-// extension. Where many are piled up they end by and by.
+// extension; one that was granted since Expect has its TTL from then on. Where many
+// are piled up they end by and by.
 func (k *Keeper) Promote(term uint64, v *View, now time.Duration) {
+	var young map[int64]time.Duration
+	if k.expected == term {
+		young = k.young
+	}
 	k.Demote()
 	k.term, k.sure = term, now
 	k.held = make(map[int64]*tenure, v.Len())
 	k.queue = make(queue, 0, v.Len())
 	v.Each(func(l Lease) bool {
-		t := newTenure(l, now, after(after(now, k.pace.Extension), seconds(l.Left())))
+		from := after(now, k.pace.Extension)
+		if granted, own := young[l.ID]; own {
+			from = granted
+		}
+		t := newTenure(l, after(from, seconds(l.Left())))
 		k.held[l.ID] = t
 		k.queue = append(k.queue, t)
 		return true
@@ -150,31 +176,60 @@ func (k *Keeper) Promote(term uint64, v *View, now time.Duration) {
 // Demote forgets everything: somebody else leads.
 func (k *Keeper) Demote() { *k = Keeper{pace: k.pace} }
 
-func newTenure(l Lease, now, deadline time.Duration) *tenure {
-	return &tenure{id: l.ID, ttl: seconds(l.TTL), deadline: deadline, since: now, short: l.Remaining > 0}
+func newTenure(l Lease, deadline time.Duration) *tenure {
+	return &tenure{id: l.ID, ttl: seconds(l.TTL), deadline: deadline, logged: seconds(l.Left()), short: l.Remaining > 0}
 }
 
 // Apply takes in what has become of leases. What it knows already it may be told
 // again.
 func (k *Keeper) Apply(changes []Change, now time.Duration) {
 	if k.term == 0 {
+		k.applyYoung(changes, now)
 		return
 	}
 	for _, c := range changes {
 		t, known := k.held[c.ID]
 		switch {
 		case c.Kind == Granted && !known:
-			t := newTenure(c.Lease, now, after(now, seconds(c.TTL)))
+			t := newTenure(c.Lease, after(now, seconds(c.TTL)))
 			k.held[c.ID], t.at = t, t.next()
 			heap.Push(&k.queue, t)
 		case c.Kind == Revoked && known:
 			k.revoking -= t.weight
 			delete(k.held, c.ID)
 			heap.Remove(&k.queue, t.place)
-		case c.Kind == Checkpointed && known && c.Remaining > 0:
-			t.short = true
-			t.writes++
+		case c.Kind == Checkpointed && known:
+			if c.Remaining > 0 {
+				t.short = true
+				t.writes++
+			}
+			k.heard(t, seconds(c.Left()))
 		}
+	}
+}
+
+// applyYoung notes what is granted while the Keeper is about to be promoted.
+func (k *Keeper) applyYoung(changes []Change, now time.Duration) {
+	if k.expected == 0 {
+		return
+	}
+	for _, c := range changes {
+		switch _, known := k.young[c.ID]; {
+		case c.Kind == Granted && !known:
+			k.young[c.ID] = now
+		case c.Kind == Revoked:
+			delete(k.young, c.ID)
+		}
+	}
+}
+
+// heard takes note of what the log says is left of a lease. Where that is more than was
+// known, there may be something to be done sooner.
+func (k *Keeper) heard(t *tenure, left time.Duration) {
+	t.logged = left
+	if at := t.next(); at < t.at && t.weight == 0 && !t.slotted {
+		t.at = at
+		heap.Fix(&k.queue, t.place)
 	}
 }
 
@@ -212,7 +267,7 @@ func (k *Keeper) Renew(id int64, now time.Duration) (ttl int64, r Renewal, mark 
 		return 0, Doubtful, 0
 	}
 	// Its place in the queue stays: who finds it there too early puts it back.
-	t.deadline, t.since = max(t.deadline, after(now, t.ttl)), now
+	t.deadline = max(t.deadline, after(now, t.ttl))
 	if ttl = int64(t.ttl / time.Second); t.short && !plantShort {
 		return ttl, Short, t.writes
 	}
@@ -237,6 +292,7 @@ func (k *Keeper) Cleared(id int64, mark uint32) bool {
 		return false
 	}
 	t.short = false
+	k.heard(t, t.ttl)
 	return true
 }
 
@@ -283,7 +339,7 @@ func (k *Keeper) Look(now time.Duration, keys func(id int64) int) (due Due) {
 			k.revoking += weight
 			t.weight, t.at = weight, never
 			due.Revoke = append(due.Revoke, t.id)
-		case t.slotted || now >= t.since+t.interval():
+		case t.slotted || now >= t.stale():
 			if len(due.Checkpoint) == MostCheckpoints {
 				due.More = true
 				return due
@@ -305,34 +361,35 @@ func (k *Keeper) Look(now time.Duration, keys func(id int64) int) (due Due) {
 func (k *Keeper) mayWrite(t *tenure, now time.Duration) bool {
 	if t.slotted {
 		t.slotted = false
-		if now < t.since+t.interval() {
+		if now < t.stale() {
 			t.at = t.next()
 			return false
 		}
 		return true
 	}
 	slot := max(k.slot, now)
+	if slot >= t.deadline { // it ends first
+		t.at = t.deadline
+		return false
+	}
 	k.slot = slot + time.Second/time.Duration(k.pace.Checkpoints)
 	if slot <= now+burst {
 		return true
 	}
-	t.slotted, t.at = true, min(slot, t.deadline)
+	t.slotted, t.at = true, slot
 	return false
 }
 
 // write appends what is left of a lease. Parts of a second count whole: nobody is
-// to end it too early.
+// to end it too early. By as much the log says too much already, and the next time
+// comes sooner.
 func (t *tenure) write(to []Lease, now time.Duration) []Lease {
 	left := int64(after(t.deadline-now, time.Second-1) / time.Second)
-	ttl := int64(t.ttl / time.Second)
-	t.since = now
+	t.logged = seconds(left)
 	t.at = t.next()
-	if left >= ttl {
-		return to // it is told as much already
-	}
 	t.short = true
 	t.writes++
-	return append(to, Lease{ID: t.id, TTL: ttl, Remaining: left})
+	return append(to, Lease{ID: t.id, TTL: int64(t.ttl / time.Second), Remaining: left})
 }
 
 // Retry takes back leases whose revokes came to nothing.

@@ -12,15 +12,13 @@ import (
 	"etcd.alt/internal/state"
 )
 
-// slowApply is how long a batch of entries may take to be applied before it
-// counts as slow.
-const slowApply = 100 * time.Millisecond
-
 // Machine is a state.State whose work is counted, for the replica. Its
 // methods are to be called as those are.
 type Machine struct {
 	*state.State
-	r *Registry
+	r     *Registry
+	limit time.Duration
+	slow  func(took time.Duration, entries int, index uint64)
 
 	// Of the Apply that runs.
 	began    time.Time
@@ -31,9 +29,11 @@ type Machine struct {
 	sweeping time.Time // when the sweep of the oldest compaction began; zero: there is none
 }
 
-// Machine returns m as one that r counts. It does so for one member only.
-func (r *Registry) Machine(m *state.State) *Machine {
-	counted := &Machine{State: m, r: r}
+// Machine returns m as one that r counts. It does so for one member only. A batch of
+// entries that takes longer than limit to be applied counts as slow, and slow is told of
+// it: how many they are, and the index of the last.
+func (r *Registry) Machine(m *state.State, limit time.Duration, slow func(took time.Duration, entries int, index uint64)) *Machine {
+	counted := &Machine{State: m, r: r, limit: limit, slow: slow}
 	counted.answered = counted.answer
 	return counted
 }
@@ -49,6 +49,10 @@ func (m *Machine) Apply(entries []*raftpb.Entry, wanted func(id uint64) bool, do
 	m.done = nil
 	if err == nil {
 		m.r.applied.add(m.TakeTally(), m.took, len(entries))
+		if m.took > m.limit {
+			m.r.applied.slow.Add(1)
+			m.slow(m.took, len(entries), entries[len(entries)-1].GetIndex())
+		}
 	}
 	return changes, conf, err
 }
@@ -129,16 +133,13 @@ func (a *applied) add(t machine.Tally, took time.Duration, entries int) {
 	if t.Txns > 0 {
 		a.txns.Add(t.Txns)
 	}
-	if took > slowApply {
-		a.slow.Add(1)
-	}
 }
 
 var (
 	descPuts      = prometheus.NewDesc("etcd_mvcc_put_total", "Puts that were applied.", nil, nil)
 	descDeletes   = prometheus.NewDesc("etcd_mvcc_delete_total", "Deletes that were applied, of a key or of a range.", nil, nil)
 	descPutBytes  = gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of the keys and values that were put.")
-	descSlow      = prometheus.NewDesc("etcd_server_slow_apply_total", "Batches of entries that took longer than 100 ms to be applied.", nil, nil)
+	descSlow      = prometheus.NewDesc("etcd_server_slow_apply_total", "Batches of entries that took longer to be applied than they should.", nil, nil)
 	descApplied   = prometheus.NewDesc("etcd_server_apply_duration_seconds", "How long it took to apply a request: an equal share of its batch's time.", []string{"version", "op", "success"}, nil)
 	descSwept     = prometheus.NewDesc("etcd_debugging_mvcc_db_compaction_keys_total", "Records that compactions have taken out of the store.", nil, nil)
 	descLastSwept = gauge("etcd_debugging_mvcc_db_compaction_last", "When the last compaction had taken all it was to take, in Unix seconds; 0 for none.")

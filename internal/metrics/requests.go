@@ -26,13 +26,14 @@ var (
 	descRangeFor = prometheus.NewDesc("etcd_server_range_duration_seconds", "How long it took to carry a range out.", []string{"success"}, nil)
 	descRanges   = prometheus.NewDesc("etcd_mvcc_range_total", "Ranges that were carried out.", nil, nil)
 	descTxns     = prometheus.NewDesc("etcd_mvcc_txn_total", "Transactions of more than one operation that were carried out.", nil, nil)
+	descFailures = prometheus.NewDesc("etcd_network_server_stream_failures_total", "Streams that have failed, and that no client has ended.", []string{"Type", "API"}, nil)
 	descHash     = prometheus.NewDesc("etcd_mvcc_hash_duration_seconds", "How long it took to hash all that is replicated.", nil, nil)
 	descHashRev  = prometheus.NewDesc("etcd_mvcc_hash_rev_duration_seconds", "How long it took to hash the keys at a revision.", nil, nil)
 )
 
 // Describe is prometheus.Collector's.
 func (q *requests) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRangeFor, descRanges, descTxns, descHash, descHashRev} {
+	for _, d := range []*prometheus.Desc{descRequests, descRangeFor, descRanges, descTxns, descFailures, descHash, descHashRev} {
 		to <- d
 	}
 }
@@ -51,6 +52,9 @@ func (q *requests) Collect(to chan<- prometheus.Metric) {
 	}
 	count(to, descRanges, c.Ranges+q.applied.ranges.Load())
 	count(to, descTxns, c.Txns+q.applied.txns.Load())
+	for _, f := range c.StreamFailures {
+		to <- prometheus.MustNewConstMetric(descFailures, prometheus.CounterValue, float64(f.Count), f.Type, f.API)
+	}
 	durations(to, descHash, c.Hash, time.Second)
 	durations(to, descHashRev, c.HashKV, time.Second)
 }

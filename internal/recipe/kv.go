@@ -88,6 +88,19 @@ type Ticket struct {
 	// when the call had ended. Without it others that have asked with the lease are
 	// guessed at, and where that is not certain the key stays until its lease ends.
 	Late func()
+	// Go, unless it is nil, starts the goroutine that hears of the answer to the put, which
+	// outlives a call that gives up before: whoever sets it can wait for its end. It comes
+	// within leaveTimeout for each of the put and the farewell.
+	Go func(func())
+}
+
+// start starts what may outlive the call.
+func (t *Ticket) start(do func()) {
+	if t.Go == nil {
+		go do()
+		return
+	}
+	t.Go(do)
 }
 
 // place is a key that stands in the queue for a name.
@@ -114,7 +127,7 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 		err   error
 	}
 	done := make(chan outcome)
-	go func() {
+	t.start(func() {
 		detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
@@ -131,7 +144,7 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 				leave(ctx, kv, o.place)
 			}
 		}
-	}()
+	})
 	select {
 	case o := <-done:
 		return o.place, o.err

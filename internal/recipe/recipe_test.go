@@ -377,3 +377,47 @@ func TestTheSecondCallGivesUpWhenTheFirstHasTheLock(t *testing.T) {
 		require.Equal(t, ErrLocked, err)
 	})
 }
+
+// dawdling is a cluster that answers when it is let to.
+type dawdling struct {
+	*naive
+	answer chan struct{}
+}
+
+func (d dawdling) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	<-d.answer
+	return d.naive.Txn(ctx, r)
+}
+
+// What outlives a call can be waited for: it ends when the key is gone that was put after
+// the caller.
+func TestWhatOutlivesACallCanBeWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNaive(t)
+		d := dawdling{n, make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var outliving sync.WaitGroup
+		failed, ended := make(chan error, 1), make(chan struct{})
+		go func() {
+			_, err := Lock(ctx, d, Ticket{Name: name, Lease: 2, Go: outliving.Go})
+			failed <- err
+		}()
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-failed, context.Canceled)
+		go func() {
+			outliving.Wait()
+			close(ended)
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Fatal("nobody waits for the answer")
+		default:
+		}
+		close(d.answer)
+		<-ended
+		require.Empty(t, n.below("name/"))
+		require.Equal(t, int64(3), n.revision, "it was put, and taken away")
+	})
+}

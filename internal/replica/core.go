@@ -74,6 +74,10 @@ type Config struct {
 	// Reconfigured, if set, is called when the configuration has changed, on the
 	// loop's goroutine and after the new one was published. It does not block.
 	Reconfigured func()
+	// TakesOver, if set, is called when this member leads in a term and is about to
+	// apply the first entry of it; where the member is alone it may come late. It may be
+	// called on a goroutine of a stage, and does not block.
+	TakesOver func(term uint64)
 	// SlowAppend is how long the disk may take for an append before a leader hands
 	// leadership over; 0 for any time.
 	SlowAppend time.Duration
@@ -162,6 +166,8 @@ type Core struct {
 	flushedAt uint64 // written when the store was last told to flush
 	prepareAt int64  // tick before which no segment is prepared
 	served    bool
+
+	tookOver uint64 // the term in which TakesOver was called; whoever applies has it
 
 	// Between the loop and its stages.
 	releasable    atomic.Uint64 // entries that the log may lose; 0 for nothing new
@@ -540,18 +546,48 @@ type outcome struct {
 // ApplyEntries is the apply stage: it applies a task and reports to the inbox.
 func (r *Core) ApplyEntries(a *raft.Apply) { r.inbox.putApplied(finished{a, r.apply(a)}) }
 
-// apply applies a task.
-func (r *Core) apply(a *raft.Apply) outcome {
-	var o outcome
-	o.changes, o.conf, o.err = r.c.State.Apply(a.Entries, r.calls.has, func(id uint64, result any, err error) {
-		if c := r.calls.take(id); c != nil {
-			c.Done(result, err)
+// apply applies a task, in two parts where this member takes over in its midst.
+func (r *Core) apply(a *raft.Apply) (o outcome) {
+	entries := a.Entries
+	if own, takes := r.takesOver(entries); takes {
+		if own > 0 {
+			r.applyEntries(&o, entries[:own])
 		}
-	})
+		if entries = entries[own:]; o.err == nil {
+			r.c.TakesOver(r.tookOver)
+		}
+	}
+	if o.err == nil {
+		r.applyEntries(&o, entries)
+	}
 	if o.err == nil {
 		r.c.Settled()
 	}
 	return o
+}
+
+// takesOver finds the first entry of the term in which this member leads, where none of
+// them was applied before.
+func (r *Core) takesOver(entries []*raftpb.Entry) (own int, takes bool) {
+	term := entries[len(entries)-1].GetTerm()
+	if r.c.TakesOver == nil || term == r.tookOver {
+		return 0, false
+	}
+	if s := r.status.Load(); !s.IsLeader || s.Term != term {
+		return 0, false
+	}
+	r.tookOver = term
+	return slices.IndexFunc(entries, func(e *raftpb.Entry) bool { return e.GetTerm() == term }), true
+}
+
+// applyEntries applies entries and adds what came of them.
+func (r *Core) applyEntries(o *outcome, entries []*raftpb.Entry) {
+	changes, conf, err := r.c.State.Apply(entries, r.calls.has, func(id uint64, result any, err error) {
+		if c := r.calls.take(id); c != nil {
+			c.Done(result, err)
+		}
+	})
+	o.changes, o.conf, o.err = append(o.changes, changes...), conf, err
 }
 
 // finish acknowledges an apply task to raft.

@@ -5,6 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"etcd.alt/internal/histogram"
 	"etcd.alt/internal/machine"
 	"etcd.alt/internal/rpc"
@@ -49,6 +52,20 @@ type counts struct {
 
 	otherRanges atomic.Uint64 // in transactions that only read, and in streams
 	txns        atomic.Uint64 // of those that read more than once
+
+	// Streams that have failed at a message. To a stream of watchers nothing fails to be
+	// sent: what it does not take is not offered.
+	watchReceive, keepAliveReceive, keepAliveSend atomic.Uint64
+}
+
+// noteFailed counts err if it is the failure of a stream, and not that its client has
+// ended it or has gone.
+func noteFailed(n *atomic.Uint64, err error) {
+	switch status.Code(err) {
+	case codes.OK, codes.Canceled, codes.DeadlineExceeded:
+	default:
+		n.Add(1)
+	}
 }
 
 func newCounts() *counts {
@@ -137,6 +154,9 @@ type Counts struct {
 	// Ranges were carried out beside the log, those of transactions and streams
 	// too, and Txns transactions of more than one.
 	Ranges, Txns uint64
+	// StreamFailures are the streams that have failed while a message was received or
+	// sent; those that clients have ended are none.
+	StreamFailures []StreamFailures
 	// Hash and HashKV are how long it took to hash everything, and the keyspace at
 	// a revision.
 	Hash, HashKV histogram.Counts
@@ -147,6 +167,13 @@ type RequestCounts struct {
 	Kind string
 	Well bool
 	Took histogram.Counts
+}
+
+// StreamFailures are those of a kind of streams, watch or lease-keepalive, at one thing,
+// receive or send.
+type StreamFailures struct {
+	API, Type string
+	Count     uint64
 }
 
 // Counts reads them.
@@ -175,6 +202,15 @@ func (s *Service) Counts() Counts {
 	}
 	n.Ranges += c.otherRanges.Load()
 	n.Txns = c.txns.Load()
+	for _, f := range [...]StreamFailures{
+		{"watch", "receive", c.watchReceive.Load()},
+		{"lease-keepalive", "receive", c.keepAliveReceive.Load()},
+		{"lease-keepalive", "send", c.keepAliveSend.Load()},
+	} {
+		if f.Count > 0 {
+			n.StreamFailures = append(n.StreamFailures, f)
+		}
+	}
 	n.Hash, n.HashKV = c.hash.Counts(), c.hashKV.Counts()
 	return n
 }

@@ -34,7 +34,7 @@ func (s *Service) campaign(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	l, header, err := recipe.Campaign(ctx, s.insideFor(stream), recipe.Ticket{Name: r.Name, Lease: lease, Value: r.Value})
+	l, header, err := recipe.Campaign(ctx, s.insideFor(stream), s.ticket(r.Name, lease, r.Value))
 	if err != nil {
 		return unknownError(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/auth"
 	"etcd.alt/internal/lease"
+	"etcd.alt/internal/machine"
 )
 
 const (
@@ -55,7 +56,11 @@ func (s *Service) lookAtLeases() (more bool) {
 	defer l.mu.Unlock()
 	k := s.keeperLocked()
 	view := s.c.Machine.View()
-	if k == nil || view.Members.Alarmed(etcdserverpb.AlarmType_CORRUPT) { // revokes would be refused
+	if k == nil {
+		return false
+	}
+	if endsStandStill(view) {
+		l.wakeLocked()
 		return false
 	}
 	due := k.Look(l.now(), func(id int64) int { return view.Leases.CountKeys(id, countedKeys) })
@@ -69,6 +74,12 @@ func (s *Service) lookAtLeases() (more bool) {
 		s.Kick()
 	}
 	return due.More
+}
+
+// endsStandStill says that no lease can be revoked: under the alarm CORRUPT that is
+// refused.
+func endsStandStill(view *machine.View) bool {
+	return view.Members.Alarmed(etcdserverpb.AlarmType_CORRUPT)
 }
 
 // checkpointLocked proposes that what is left of leases be written down.

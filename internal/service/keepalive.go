@@ -127,6 +127,7 @@ func (s *Service) serveKeepAlive(ctx context.Context, stream *rpc.Stream) error 
 				return nil
 			}
 			if err != nil {
+				noteFailed(&s.counts.keepAliveReceive, err)
 				return err
 			}
 		}
@@ -140,6 +141,7 @@ func (s *Service) serveKeepAlive(ctx context.Context, stream *rpc.Stream) error 
 		for i := range all {
 			reply.id, reply.ttl = all[i].id, all[i].ttl
 			if err := stream.Send(&reply); err != nil {
+				noteFailed(&s.counts.keepAliveSend, err)
 				return err
 			}
 		}

@@ -68,21 +68,28 @@ func (l *Leases) Applied(changes []lease.Change) {
 	}
 }
 
+// TakesOver hears that this member leads in a term, and is about to apply the first
+// entry of it. What is granted from now on lives as long as was said.
+func (l *Leases) TakesOver(term uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.keeper.Term() != term { // somebody may have been faster
+		l.mu.keeper.Expect(term)
+	}
+}
+
 // keeperLocked is the clock, wound up for the term in which this member leads; nil
 // if it does not lead, or does not know yet all that it has taken over. What a
 // leader was told by its view it may be told once more by Applied.
 func (s *Service) keeperLocked() *lease.Keeper {
 	l := s.c.Leases
 	k, raft := l.mu.keeper, s.c.Replica.Status()
-	switch {
-	case raft.Established && raft.Term == k.Term():
+	if raft.Established && raft.Term == k.Term() {
 		return k
-	case k.Term() != 0:
+	}
+	l.wakeLocked()
+	if !raft.IsLeader || raft.Term != k.Expected() {
 		k.Demote()
-		for id, gone := range l.mu.ended {
-			close(gone)
-			delete(l.mu.ended, id)
-		}
 	}
 	if !raft.Established {
 		return nil
@@ -91,8 +98,16 @@ func (s *Service) keeperLocked() *lease.Keeper {
 	return k
 }
 
-// goneLocked is closed when a lease that has ended is gone, or this member does
-// not lead any more.
+// wakeLocked wakes those who wait for leases to be gone, to look again.
+func (l *Leases) wakeLocked() {
+	for id, gone := range l.mu.ended {
+		close(gone)
+		delete(l.mu.ended, id)
+	}
+}
+
+// goneLocked is closed when a lease that has ended is gone, or is not to go for now, or
+// this member does not lead any more.
 func (l *Leases) goneLocked(id int64) <-chan struct{} {
 	if l.mu.ended[id] == nil {
 		l.mu.ended[id] = make(chan struct{})

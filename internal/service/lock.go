@@ -69,6 +69,11 @@ func (s *Service) session(ctx context.Context, lease int64) (int64, error) {
 	return id, nil
 }
 
+// ticket is what a call wants. What outlives it is waited for by Close.
+func (s *Service) ticket(name []byte, lease int64, value []byte) recipe.Ticket {
+	return recipe.Ticket{Name: name, Lease: lease, Value: value, Go: s.waits.Go}
+}
+
 // lock serves Lock.Lock: it returns when the caller has the lock.
 func (s *Service) lock(ctx context.Context, stream *rpc.Stream) error {
 	var r lockpb.LockRequest
@@ -81,7 +86,7 @@ func (s *Service) lock(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return unknownError(err)
 	}
-	o, err := recipe.Lock(ctx, s.insideFor(stream), recipe.Ticket{Name: r.Name, Lease: lease})
+	o, err := recipe.Lock(ctx, s.insideFor(stream), s.ticket(r.Name, lease, nil))
 	if err != nil {
 		return unknownError(err)
 	}

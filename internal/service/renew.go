@@ -50,6 +50,9 @@ func (s *Service) RenewHere(ctx context.Context, id int64) (int64, error) {
 		case lease.Renewed:
 			return one[0].ttl, nil
 		case lease.Ended:
+			if endsStandStill(s.c.Machine.View()) {
+				return 0, errs.LeaseNotFound // it will be gone some day
+			}
 			err = s.waitFor(ctx, s.gone(id))
 		case lease.Unknown:
 			if waited {
@@ -150,8 +153,8 @@ func (s *Service) makeSure(ctx context.Context, term uint64, all []renewal) (lea
 	return s.renewAtOnce(ctx, all)
 }
 
-// gone is closed when a lease that has ended is gone, or this member does not lead
-// any more.
+// gone is closed when a lease that has ended is gone, or is not to go for now, or this
+// member does not lead any more.
 func (s *Service) gone(id int64) <-chan struct{} {
 	l := s.c.Leases
 	l.mu.Lock()

@@ -101,7 +101,7 @@ type Service struct {
 	clock      clock // that tokens go by
 	barred     atomic.Int64
 
-	waits sync.WaitGroup // goroutines that wait for a sweep, and the one that ends leases
+	waits sync.WaitGroup // goroutines that wait for a sweep, those of locks and elections, and the one that ends leases
 	stop  chan struct{}
 
 	drain   chan struct{} // closed by Drain

@@ -11,9 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/rpc"
@@ -201,12 +198,13 @@ func (ws *watchStream) serve(ctx context.Context) error {
 				return errs.WatchCanceled
 			}
 		}
-		if err != nil {
-			return err
-		}
 		var r etcdserverpb.WatchRequest
-		if err := r.UnmarshalVTUnsafe(payload); err != nil {
-			return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
+		if err == nil {
+			err = unmarshal(&r, payload)
+		}
+		if err != nil {
+			noteFailed(&ws.s.counts.watchReceive, err)
+			return err
 		}
 		ws.handle(ctx, &r)
 	}

@@ -131,6 +131,7 @@ func (h *host) start() {
 		Settled:      func() {},
 		Now:          func() time.Duration { return h.c.clock.now - h.lag },
 		Send:         h.send,
+		TakesOver:    h.takesOver,
 		FirstRead:    h.id<<48 | h.life<<32,
 		RequestTicks: requestTicks, RetryTicks: 5,
 	}, (*hostStages)(h))

@@ -31,11 +31,10 @@ const electionTimeout = time.Second
 func (y *tenancy) mostBehind() time.Duration { return max(2*time.Second, y.ttl/10) }
 
 // mostLate is how late the key may go. Each leader that ends takes with it what the log
-// was behind, which it tells in whole seconds, and the time until there is another, which
-// gives the lease an election timeout more. The rest is for what is looked at and written
-// with the beat of a clock.
+// was behind, and the time until there is another, which gives the lease an election
+// timeout more. The rest is for what is looked at and written with the beat of a clock.
 func (y *tenancy) mostLate() time.Duration {
-	return time.Duration(y.ended)*(y.mostBehind()+time.Second+electionTimeout) + y.vacant + 500*time.Millisecond
+	return time.Duration(y.ended)*(y.mostBehind()+electionTimeout) + y.vacant + 500*time.Millisecond
 }
 
 const tenant = "k0"
@@ -176,4 +175,73 @@ func TestLeasesOutliveLeaders(t *testing.T) {
 		require.GreaterOrEqual(t, longest, y.ttl, "seed %d: the key was gone before its time: %+v", seed, y)
 		require.LessOrEqual(t, shortest, y.ttl+y.mostLate(), "seed %d: the key stayed: %+v", seed, y)
 	}
+}
+
+// Who is granted a lease by a leader that takes over has it for as long as was said,
+// though the leader has not looked at its leases yet: they are no older than it is. Those
+// who ask wait for a leader already.
+func TestALeaseOfANewLeader(t *testing.T) {
+	granted := 0
+	for seed := range uint64(100) {
+		fromSeed(seed, func() {
+			c := newCluster(seed, nil)
+			require.NoError(t, unlessPanic(func() error { return grantAtOnce(t, c, &granted) }), "seed %d", seed)
+		})
+	}
+	require.Greater(t, granted, 20, "leases that were granted while a leader took over")
+}
+
+// grantAtOnce has the leader killed, and leases asked for at the others before one of them
+// leads.
+func grantAtOnce(t *testing.T, c *Cluster, granted *int) error {
+	for _, h := range c.hosts {
+		h.start()
+	}
+	lead := func() *host {
+		if h := c.byID[c.leader]; h != nil && h.answers() && h.core.Status().Established {
+			return h
+		}
+		return nil
+	}
+	if err := c.until(20*time.Second, func() bool { return lead() != nil }); err != nil {
+		return err
+	}
+	c.closing = true // there are no clients
+	first := lead()
+	back := kill(c, first)
+	// It is known that nobody leads when an election timeout has passed.
+	over := c.clock.now + electionTimeout
+	if err := c.until(2*electionTimeout, func() bool { return c.clock.now > over }); err != nil {
+		return err
+	}
+	var asked []*operation
+	for i, h := range c.hosts {
+		if h == first {
+			continue
+		}
+		c.nextID++
+		op := &operation{id: c.nextID, ask: question{kind: grant, lease: int64(i + 1), ttl: 60}, returned: math.MaxInt64}
+		h.take(&client{c: c, open: op}, op)
+		asked = append(asked, op)
+	}
+	again := func() bool { return lead() != nil && lead() != first }
+	if err := c.until(10*time.Second, again); err != nil {
+		return err
+	}
+	// Until the next look, and no longer.
+	h := lead()
+	if err := c.until(time.Second, func() bool { return h.keeper.Term() == h.core.Status().Term }); err != nil {
+		return err
+	}
+	for _, op := range asked { // the others have gone to the leader that is dead
+		if left, ok := h.keeper.Left(op.ask.lease, c.clock.now); ok {
+			*granted++
+			require.LessOrEqual(t, left, time.Minute, "lease %d", op.ask.lease)
+		}
+	}
+	if err := c.until(10*time.Second, func() bool { return c.calls == 0 }); err != nil {
+		return err
+	}
+	back()
+	return c.close()
 }

@@ -34,16 +34,26 @@ type promise struct {
 // over after one, and gives leases another.
 const promiseSlack = 1500 * time.Millisecond
 
+// takesOver is replica.Config's.
+func (h *host) takesOver(term uint64) {
+	if h.keeper.Term() != term {
+		h.keeper.Expect(term)
+	}
+}
+
 // keeping is a leader's clock over the leases; nil on others.
 func (h *host) keeping() *lease.Keeper {
 	s := h.core.Status()
 	switch {
-	case !s.Established:
+	case s.Established && s.Term == h.keeper.Term():
+		return h.keeper
+	case !s.IsLeader || s.Term != h.keeper.Expected():
 		h.keeper.Demote()
-		return nil
-	case s.Term != h.keeper.Term():
-		h.keeper.Promote(s.Term, h.machine.View().Leases, h.c.clock.now)
 	}
+	if !s.Established {
+		return nil
+	}
+	h.keeper.Promote(s.Term, h.machine.View().Leases, h.c.clock.now)
 	return h.keeper
 }
 

@@ -37,14 +37,6 @@ func (b *Batch) DeleteRecord(r Revision, tombstone bool) {
 	b.fail(b.batch.Delete(appendEntryKey(key[:0], r, tombstone), nil))
 }
 
-// DeleteRecordRange deletes the records from ≤ r < to and their entries with two range tombstones: worth it for runs above some 64
-// records.
-func (b *Batch) DeleteRecordRange(from, to Revision) {
-	var start, end [recordKeyBytes]byte
-	b.fail(b.batch.DeleteRange(appendRecordKey(start[:0], from, false), appendRecordKey(end[:0], to, false), nil))
-	b.fail(b.batch.DeleteRange(appendEntryKey(start[:0], from, false), appendEntryKey(end[:0], to, false), nil))
-}
-
 // Set writes a record of a space.
 func (b *Batch) Set(s Space, key, value []byte) {
 	var buf [64]byte
