@@ -31,10 +31,9 @@ func TestPeerAutoTLSWithACAStillVerifies(t *testing.T) {
 	c, _, err := Parse([]string{"--peer-auto-tls", "--peer-trusted-ca-file=ca", "--peer-crl-file=crl",
 		"--peer-client-cert-file=a", "--peer-client-key-file=b"}, nil, nil)
 	require.NoError(t, err)
-	if c.Validate() != nil {
-		return // docs/tls.md: it excludes --peer-trusted-ca-file
-	}
-	require.False(t, c.makesPeerPair(), "peerClientTLS skips verification where it is true, CRL and names included")
+	err = c.Validate() // it would skip verification, CRL and names included
+	require.ErrorContains(t, err, "--peer-auto-tls")
+	require.ErrorContains(t, err, "--peer-trusted-ca-file")
 }
 
 // The calls that change the cluster, and those that were refused to do so, have the
