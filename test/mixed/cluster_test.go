@@ -99,6 +99,7 @@ func (c *cluster) persist(what string, try func(ctx context.Context) error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
+	var why error
 	for {
 		one, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := try(one)
@@ -106,7 +107,10 @@ func (c *cluster) persist(what string, try func(ctx context.Context) error) {
 		if err == nil {
 			return
 		}
-		require.NoError(c.t, ctx.Err(), "%s: %v", what, err)
+		if why == nil || ctx.Err() == nil {
+			why = err // not that the time is over
+		}
+		require.NoError(c.t, ctx.Err(), "%s: %v", what, why)
 		time.Sleep(100 * time.Millisecond)
 	}
 }
