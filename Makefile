@@ -65,8 +65,8 @@ full: build ## fill a member's disk, kill it, free space again
 
 MINUTES ?= 10
 FAULT_TESTS ?= Faults|Disk
-fault: build ## three members and clients under kill -9, stops, cuts and full disks for MINUTES; histories judged (SEED)
-	FAULT_MINUTES=$(MINUTES) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(GO) test ./test/fault -run '$(FAULT_TESTS)' -count=1 -v -timeout 24h
+fault: build ## three members and clients under kill -9, stops, cuts and full disks for MINUTES, then locks, leases and users; histories judged (SEED)
+	FAULT_MINUTES=$(MINUTES) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(GO) test ./test/fault -run '$(FAULT_TESTS)' -parallel 4 -count=1 -v -timeout 24h
 
 # The official client is a module of its own, so it is a program of its own here.
 official: ## the same, asked by the official client

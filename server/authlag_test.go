@@ -241,6 +241,63 @@ func TestADismissedAdministratorAtALaggingMember(t *testing.T) {
 	}
 }
 
+// A right is given, and that is acknowledged. A member that has not heard of it yet does
+// not refuse the writes that it is to.
+func TestAFreshRightAtALaggingMember(t *testing.T) {
+	members, leader, follower, c := lagging(t)
+	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
+	there.addRole("r", permission(authpb.Permission_READWRITE, "k", ""))
+	there.addUser("bob", "pw")
+	root := there.enable()
+	lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 60})
+	must[pb.PutResponse](root, "KV/Put", &pb.PutRequest{Key: []byte("k"), Lease: lease.ID})
+	bob := there.login("bob", "pw")
+	bob.conn = here
+	requests := map[string]func() error{
+		"put": func() error { return bob.put("k", "v") },
+		"delete": func() error {
+			_, err := ask[pb.DeleteRangeResponse](bob, "KV/DeleteRange", &pb.DeleteRangeRequest{Key: []byte("k")})
+			return err
+		},
+		"txn": func() error {
+			op := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k")}}}
+			_, err := ask[pb.TxnResponse](bob, "KV/Txn", &pb.TxnRequest{Success: []*pb.RequestOp{op}})
+			return err
+		},
+		"large txn": func() error {
+			op := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k"), Value: make([]byte, 100<<10)}}}
+			_, err := ask[pb.TxnResponse](bob, "KV/Txn", &pb.TxnRequest{Success: []*pb.RequestOp{op}})
+			return err
+		},
+		"lease revoke": func() error {
+			_, err := ask[pb.LeaseRevokeResponse](bob, "Lease/LeaseRevoke", &pb.LeaseRevokeRequest{ID: lease.ID})
+			return err
+		},
+	}
+	for what, do := range requests {
+		require.ErrorContains(t, do(), "permission denied", what)
+	}
+
+	c.to.Store(members[follower].state.Data.Identity.MemberID)
+	must[pb.AuthUserGrantRoleResponse](root, "Auth/UserGrantRole", &pb.AuthUserGrantRoleRequest{User: "bob", Role: "r"})
+	type outcome struct {
+		what string
+		err  error
+	}
+	done := make(chan outcome, len(requests))
+	for what, do := range requests {
+		go func() { done <- outcome{what, do()} }()
+	}
+	time.Sleep(300 * time.Millisecond) // they wait
+	early := len(done)
+	c.to.Store(0)
+	for range cap(done) {
+		o := <-done
+		require.NoError(t, o.err, o.what)
+	}
+	require.Zero(t, early, "what was done at once")
+}
+
 // Whoever logs in at one member and writes at another at once has the request wait on a
 // worker, behind a barrier, while the connection's goroutine goes on: for -race.
 func TestCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {

@@ -80,8 +80,12 @@ func (call *Call) Keep() *Call {
 	return call
 }
 
-// KeepPayload is Keep, and has Payload stay valid for whoever has the call.
+// KeepPayload is Keep, and has Payload stay valid for whoever has the call. Who has it
+// may call it again.
 func (call *Call) KeepPayload() *Call {
+	if call.whole {
+		return call
+	}
 	call.payload, call.whole = slices.Clone(call.payload), true
 	return call.Keep()
 }

@@ -187,6 +187,13 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 	}
 }
 
+// early says that a write which err refuses may have been given its right in a state
+// to which this member has not come yet: it is to be judged behind a barrier. caughtUp
+// says that it was.
+func (s *Service) early(err error, caughtUp bool) bool {
+	return !caughtUp && errors.Is(err, errs.PermissionDenied) && !s.c.Replica.Alone()
+}
+
 // barredBytes bounds what the requests of all connections take that wait behind a barrier
 // to be let in.
 const barredBytes = 16 << 20

@@ -99,10 +99,17 @@ func (k inside) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserve
 // apply sends a transaction through the log, again where the users have changed
 // meanwhile.
 func (k inside) apply(ctx context.Context, r *etcdserverpb.TxnRequest) (*machine.Result, error) {
-	for {
+	for caughtUp := false; ; {
 		by, err := k.s.rightsNow(ctx, k.who)
 		if err == nil {
 			err = by.Txn(r)
+		}
+		if k.s.early(err, caughtUp) {
+			if err := k.s.waitBarrier(ctx); err != nil {
+				return nil, err
+			}
+			caughtUp = true
+			continue
 		}
 		if err == nil && !k.s.hasRoom(machine.CostOfTxn(r)) {
 			err = errs.NoSpace

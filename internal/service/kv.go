@@ -122,11 +122,26 @@ func (s *Service) put(c *rpc.Call) {
 		fail(c, err)
 		return
 	}
+	s.beginPut(c, &r, false)
+}
+
+// beginPut sends a put through the log, if its caller may make it. caughtUp says that
+// this member is as late as the call is.
+func (s *Service) beginPut(c *rpc.Call, r *etcdserverpb.PutRequest, caughtUp bool) {
 	by, err := s.rightsOf(c)
 	if err == nil {
-		err = by.Put(&r)
+		err = by.Put(r)
 	}
-	if err == nil && !s.hasRoom(machine.CostOfPut(&r)) {
+	if s.early(err, caughtUp) {
+		s.afterBarrier(c, func() {
+			var kept etcdserverpb.PutRequest
+			if decoded(c, kept.UnmarshalVTUnsafe(c.Payload())) {
+				s.beginPut(c, &kept, true)
+			}
+		})
+		return
+	}
+	if err == nil && !s.hasRoom(machine.CostOfPut(r)) {
 		err = errs.NoSpace
 	}
 	if err != nil {
@@ -150,9 +165,23 @@ func (s *Service) deleteRange(c *rpc.Call) {
 		fail(c, errs.EmptyKey)
 		return
 	}
+	s.beginDelete(c, &r, false)
+}
+
+// beginDelete is beginPut for a delete.
+func (s *Service) beginDelete(c *rpc.Call, r *etcdserverpb.DeleteRangeRequest, caughtUp bool) {
 	by, err := s.rightsOf(c)
 	if err == nil {
-		err = by.DeleteRange(&r)
+		err = by.DeleteRange(r)
+	}
+	if s.early(err, caughtUp) {
+		s.afterBarrier(c, func() {
+			var kept etcdserverpb.DeleteRangeRequest
+			if decoded(c, kept.UnmarshalVTUnsafe(c.Payload())) {
+				s.beginDelete(c, &kept, true)
+			}
+		})
+		return
 	}
 	if err != nil {
 		fail(c, err)
@@ -180,10 +209,9 @@ func (s *Service) txn(c *rpc.Call) {
 		s.beginTxn(c, c.Payload())
 		return
 	}
-	payload := bytes.Clone(c.Payload())
-	c.Keep()
+	c.KeepPayload()
 	s.workers.do(c, func() {
-		s.beginTxn(c, payload)
+		s.beginTxn(c, c.Payload())
 		s.Kick()
 	})
 }
@@ -201,18 +229,7 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 	}
 	readOnly, serializable := plainReads(r)
 	if !readOnly {
-		by, err := s.rightsOf(c)
-		if err == nil {
-			err = by.Txn(r)
-		}
-		if err == nil && !s.hasRoom(machine.CostOfTxn(r)) {
-			err = errs.NoSpace
-		}
-		if err != nil {
-			fail(c, err)
-			return
-		}
-		s.proposePayload(c, fieldTxn, payload, by.Subject, answerTxnWrite)
+		s.beginWrites(c, r, payload, false)
 		return
 	}
 	kept := &etcdserverpb.TxnRequest{}
@@ -226,6 +243,31 @@ func (s *Service) beginTxn(c *rpc.Call, payload []byte) {
 		return
 	}
 	s.linearizable(c, read, func(err error) { s.counts.readTxn(c, 0, err) })
+}
+
+// beginWrites is beginPut for a transaction, which lies in payload.
+func (s *Service) beginWrites(c *rpc.Call, r *etcdserverpb.TxnRequest, payload []byte, caughtUp bool) {
+	by, err := s.rightsOf(c)
+	if err == nil {
+		err = by.Txn(r)
+	}
+	if s.early(err, caughtUp) {
+		s.afterBarrier(c, func() {
+			kept := &etcdserverpb.TxnRequest{}
+			if decoded(c, kept.UnmarshalVTUnsafe(c.Payload())) {
+				s.beginWrites(c, kept, c.Payload(), true)
+			}
+		})
+		return
+	}
+	if err == nil && !s.hasRoom(machine.CostOfTxn(r)) {
+		err = errs.NoSpace
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.proposePayload(c, fieldTxn, payload, by.Subject, answerTxnWrite)
 }
 
 // answerTxn answers a transaction that only reads.

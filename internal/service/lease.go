@@ -62,9 +62,18 @@ func (s *Service) leaseRevoke(c *rpc.Call) {
 	if !decode(c, &r) {
 		return
 	}
+	s.beginRevoke(c, r.ID, false)
+}
+
+// beginRevoke is beginPut for the end of a lease.
+func (s *Service) beginRevoke(c *rpc.Call, id int64, caughtUp bool) {
 	by, err := s.rightsOf(c)
 	if err == nil {
-		err = by.Lease(auth.Write, r.ID)
+		err = by.Lease(auth.Write, id)
+	}
+	if s.early(err, caughtUp) {
+		s.afterBarrier(c, func() { s.beginRevoke(c, id, true) })
+		return
 	}
 	if err != nil {
 		fail(c, err)

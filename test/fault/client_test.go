@@ -46,6 +46,10 @@ type asker interface {
 	ask(ctx context.Context, o *history.Op) error
 	// watch tells tell what all keys go through from a revision on, until ctx ends.
 	watch(ctx context.Context, from int64, tell func([]outside.Event, error))
+	// lease does what is to be done with a lease, and takes down the answer.
+	lease(ctx context.Context, l *outside.Lease) error
+	// contend takes part in a contest until ctx ends, or it cannot.
+	contend(ctx context.Context, contest *outside.Contest, tell func(outside.Turn)) error
 }
 
 // worker is one client. It talks to one member for a while, or to whichever the

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,6 +59,25 @@ type settings struct {
 	args                [size][]string // of one member
 }
 
+// TestMain has one program be built, on demand, for all tests: they run beside each
+// other.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "fault-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	build = sync.OnceValues(func() (string, error) { return member.BuildIn(dir) })
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// build builds etcd, once, and returns where it lies.
+var build func() (string, error)
+
 // start builds etcd and starts a cluster, which serves when start returns. Of a
 // test that fails the logs are kept.
 func start(t *testing.T, s settings) *cluster {
@@ -67,7 +87,9 @@ func start(t *testing.T, s settings) *cluster {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	c.network = w
-	binary, token := member.Build(t), fmt.Sprintf("fault-%d", os.Getpid())
+	binary, err := build()
+	require.NoError(t, err)
+	token := fmt.Sprintf("fault-%d", os.Getpid())
 	var initial, endpoints []string
 	var behind []network.Host
 	for i := range size {
@@ -108,14 +130,20 @@ func name(i int) string { return fmt.Sprintf("m%d", i) }
 func ms(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
 // quickly has a client find a member that comes back at once.
-var quickly = grpc.WithConnectParams(grpc.ConnectParams{
-	Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond},
-	MinConnectTimeout: time.Second,
-})
+func quickly(config *client.Config) {
+	config.DialOptions = append(config.DialOptions, grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond},
+		MinConnectTimeout: time.Second,
+	}))
+}
 
-func connect(t *testing.T, endpoints []string, options ...grpc.DialOption) *client.Client {
+func connect(t *testing.T, endpoints []string, changes ...func(*client.Config)) *client.Client {
 	t.Helper()
-	c, err := client.New(t.Context(), client.Config{Endpoints: endpoints, DialOptions: options})
+	config := client.Config{Endpoints: endpoints}
+	for _, change := range changes {
+		change(&config)
+	}
+	c, err := client.New(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c

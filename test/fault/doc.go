@@ -8,6 +8,10 @@
 // the epoch is judged (package history): no acknowledged write is lost, the
 // history is linearizable, and all members have the same hash and content.
 //
+// Locks and elections, leases, and users with their rights have clusters of their
+// own, which the same faults disturb, and judges of their own (packages fencing,
+// lifetime, rights).
+//
 // What is drawn comes from the seed; how the processes run beside each other does
 // not, and who leads decides what is drawn next: a seed repeats the kind of a run,
 // not the run.

@@ -2,10 +2,13 @@ package member
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -42,10 +45,20 @@ func New(t testing.TB) *Member {
 // Build builds etcd and returns where it lies.
 func Build(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "etcd")
-	out, err := exec.Command("go", "build", "-o", binary, "etcd.alt/cmd/etcd").CombinedOutput()
-	require.NoError(t, err, string(out))
+	binary, err := BuildIn(t.TempDir())
+	require.NoError(t, err)
 	return binary
+}
+
+// BuildIn builds etcd in a directory and returns where it lies. It takes seconds, also
+// when nothing has changed.
+func BuildIn(dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "etcd")
+	out, err := exec.Command("go", "build", "-o", binary, "etcd.alt/cmd/etcd").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build etcd: %w: %s", err, out)
+	}
+	return binary, nil
 }
 
 // Of returns a member that is down and runs what Build has built. It serves
@@ -63,13 +76,36 @@ func Of(t testing.TB, binary string) *Member {
 	return m
 }
 
-// FreeAddress is an address of the loopback that nobody listened on a moment ago.
+// lowestPort and ports are the ports that FreeAddress gives: below those that systems
+// take for the near end of connections, of which one would stand in the way of a member
+// that is down for a moment.
+const (
+	lowestPort = 10_000
+	ports      = 22_000
+)
+
+// lastPort counts what FreeAddress has given, from one that is drawn: tests that run
+// beside each other get different ones.
+var lastPort = func() *atomic.Uint32 {
+	n := &atomic.Uint32{}
+	n.Store(rand.Uint32N(ports))
+	return n
+}()
+
+// FreeAddress is an address of the loopback that nobody listened on a moment ago, and
+// that it has given to nobody else.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowestPort+lastPort.Add(1)%ports))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	require.Fail(t, "no port is free")
+	return ""
 }
 
 // Args adds to the command line of the next Start; a flag given twice counts

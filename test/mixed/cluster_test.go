@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ const (
 )
 
 // cluster is three members, of which some are upstream's. It belongs to the
-// test's goroutine, but for its clients.
+// test's goroutine, but for its clients and what mu guards.
 type cluster struct {
 	t        *testing.T
 	binaries [2]string
@@ -35,13 +36,16 @@ type cluster struct {
 	members  []*member.Member
 	peerURLs []string
 	ids      []uint64
-	clients  []*client.Client
-	rng      *rand.Rand
-	away     int // the member that does not answer, -1 for none
+	// clients are root's, one of each member; some are those of a user who may not do
+	// everything.
+	clients, some []*client.Client
+	rng           *rand.Rand
+	away          int // the member that does not answer, -1 for none
 
 	mu struct {
 		sync.Mutex
-		acknowledged int64 // the newest revision that anybody was told
+		acknowledged int64            // the newest revision that anybody was told
+		leases       []client.LeaseID // that were granted last, alive or not
 	}
 	compared  int64 // the last revision at which all were found equal
 	compacted int64
@@ -54,7 +58,13 @@ func start(t *testing.T, theirs string, layout []kind) *cluster {
 	t.Helper()
 	c := &cluster{t: t, binaries: [2]string{member.Build(t), theirs}, kinds: layout, rng: rand.New(rand.NewPCG(1, 2)), away: -1}
 	n := len(layout)
-	c.members, c.peerURLs, c.ids, c.clients = make([]*member.Member, n), make([]string, n), make([]uint64, n), make([]*client.Client, n)
+	c.members, c.peerURLs, c.ids = make([]*member.Member, n), make([]string, n), make([]uint64, n)
+	c.clients, c.some = make([]*client.Client, n), make([]*client.Client, n)
+	t.Cleanup(func() {
+		for i := range n {
+			c.disconnect(i)
+		}
+	})
 	var initial []string
 	for i := range layout {
 		c.peerURLs[i] = "http://" + member.FreeAddress(t)
@@ -72,16 +82,11 @@ func (c *cluster) enlist(i int, state string, initial []string) {
 	c.t.Helper()
 	m := member.Of(c.t, c.binaries[c.kinds[i]])
 	m.Args("--name", fmt.Sprintf("m%d", i), "--listen-peer-urls", c.peerURLs[i], "--initial-advertise-peer-urls", c.peerURLs[i],
-		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", state, "--initial-cluster-token", c.t.Name())
+		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", state, "--initial-cluster-token", c.t.Name(),
+		"--bcrypt-cost", "4")
 	m.Launch()
 	c.members[i] = m
-	if c.clients[i] != nil {
-		require.NoError(c.t, c.clients[i].Close())
-	}
-	one, err := client.New(c.t.Context(), client.Config{Endpoints: []string{m.Address()}})
-	require.NoError(c.t, err)
-	c.t.Cleanup(func() { _ = one.Close() }) // a replaced member's is closed before
-	c.clients[i] = one
+	c.disconnect(i) // until it serves
 	c.t.Cleanup(func() {
 		if text := m.Log(); c.t.Failed() {
 			c.t.Logf("the end of the log of m%d:\n%s", i, text[max(0, len(text)-4000):])
@@ -94,6 +99,7 @@ func (c *cluster) persist(what string, try func(ctx context.Context) error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
+	var why error
 	for {
 		one, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := try(one)
@@ -101,7 +107,10 @@ func (c *cluster) persist(what string, try func(ctx context.Context) error) {
 		if err == nil {
 			return
 		}
-		require.NoError(c.t, ctx.Err(), "%s: %v", what, err)
+		if why == nil || ctx.Err() == nil {
+			why = err // not that the time is over
+		}
+		require.NoError(c.t, ctx.Err(), "%s: %v", what, why)
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -112,6 +121,9 @@ func (c *cluster) awaitAll() {
 	c.t.Helper()
 	for i := range c.members {
 		c.persist(fmt.Sprintf("m%d does not serve", i), func(ctx context.Context) error {
+			if err := c.connect(ctx, i); err != nil {
+				return err
+			}
 			res, err := c.clients[i].Get(ctx, "x")
 			if err == nil {
 				c.ids[i] = res.Header.MemberId
@@ -119,6 +131,39 @@ func (c *cluster) awaitAll() {
 			return err
 		})
 	}
+}
+
+// connect makes the clients of a member that has none. They log in when somebody asks
+// for it.
+func (c *cluster) connect(ctx context.Context, i int) error {
+	for user, all := range map[string][]*client.Client{root: c.clients, part: c.some} {
+		if all[i] != nil {
+			continue
+		}
+		one, err := c.as(ctx, i, user, passwords[user])
+		if err != nil {
+			return err
+		}
+		all[i] = one
+	}
+	return nil
+}
+
+// disconnect closes the clients of a member.
+func (c *cluster) disconnect(i int) {
+	c.t.Helper()
+	for _, all := range [][]*client.Client{c.clients, c.some} {
+		if all[i] != nil {
+			require.NoError(c.t, all[i].Close())
+			all[i] = nil
+		}
+	}
+}
+
+// as is a client of a member who is a user.
+func (c *cluster) as(ctx context.Context, i int, user, password string) (*client.Client, error) {
+	config := client.Config{Endpoints: []string{c.members[i].Address()}, Username: user, Password: password, DialTimeout: time.Second}
+	return client.New(ctx, config)
 }
 
 // lead makes a member the leader.
@@ -187,13 +232,36 @@ func (c *cluster) compact() {
 	c.agree()
 }
 
-// agree holds all members to the same hash now.
+// agree holds all members to the same hash, leases and users now.
 func (c *cluster) agree() {
 	c.t.Helper()
-	c.mu.Lock()
-	at := c.mu.acknowledged
-	c.mu.Unlock()
-	c.compare(at)
+	c.compare(c.newest())
+	c.sameLeases()
+	c.sameUsers()
+}
+
+// same waits until all members that were caught up answer a question alike, and
+// returns the answer.
+func same[T any](c *cluster, what string, ask func(ctx context.Context, at *client.Client) (T, error)) T {
+	c.t.Helper()
+	var answers []T
+	c.persist("members do not agree on "+what, func(ctx context.Context) error {
+		answers = nil
+		for i, at := range c.clients {
+			if _, err := at.Get(ctx, "x"); err != nil {
+				return err // it lags behind
+			}
+			one, err := ask(ctx, at)
+			if err != nil {
+				return fmt.Errorf("m%d: %w", i, err)
+			}
+			if answers = append(answers, one); !reflect.DeepEqual(answers[0], one) {
+				return fmt.Errorf("m0 says %+v, m%d says %+v", answers[0], i, one)
+			}
+		}
+		return nil
+	})
+	return answers[0]
 }
 
 // compare holds all members to the same hash at a revision.

@@ -18,6 +18,7 @@ func TestMixed(t *testing.T) {
 	for _, layout := range [][]kind{{ours, ours, upstream}, {ours, upstream, upstream}} {
 		t.Run(fmt.Sprintf("%d of upstream's", count(layout, upstream)), func(t *testing.T) {
 			c := start(t, theirs, layout)
+			c.setUsers()
 			first, last := 0, len(layout)-1
 			// While the log still has its beginning: between an upstream member and one of
 			// ours there are no snapshots.
@@ -26,11 +27,19 @@ func TestMixed(t *testing.T) {
 			for _, leader := range []int{first, last} {
 				c.lead(leader)
 				c.work(1000)
+				c.changes(40)
+				c.tokens()
+				c.leases()
 				for _, i := range []int{first, last} {
 					c.stumble(i)
 				}
+				c.lead(leader)
+				c.disable()
+				c.leases()
+				c.changes(10)
 				c.compact()
 				c.work(500)
+				c.enable()
 			}
 			c.rolling()
 			c.work(1000)

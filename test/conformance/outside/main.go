@@ -45,9 +45,9 @@ func run(lists []string, in io.Reader, out io.Writer) error {
 	}
 	var answering sync.WaitGroup
 	defer answering.Wait()
-	watching, end := context.WithCancel(context.Background())
+	lasting, end := context.WithCancel(context.Background())
 	defer end()
-	stops := map[int64]context.CancelFunc{} // of watches
+	stops := map[int64]context.CancelFunc{} // of watches and contests
 	replies := writer{out: json.NewEncoder(out)}
 	lines := json.NewDecoder(bufio.NewReader(in))
 	for {
@@ -67,9 +67,14 @@ func run(lists []string, in io.Reader, out io.Writer) error {
 				delete(stops, r.ID)
 			}
 		case r.Watch != 0:
-			ctx, stop := context.WithCancel(watching)
+			ctx, stop := context.WithCancel(lasting)
 			stops[r.ID] = stop
 			answering.Go(func() { follow(ctx, clients[r.To], r, &replies) })
+		case r.Contest != nil:
+			ctx, stop := context.WithCancel(lasting)
+			stops[r.ID] = stop
+			tell := func(t outside.Turn) { replies.write(&outside.Reply{ID: r.ID, Turn: &t}) }
+			answering.Go(func() { contend(ctx, clients[r.To], r.Contest, tell) })
 		default:
 			answering.Go(func() { replies.write(answer(clients[r.To], r)) })
 		}
@@ -111,8 +116,14 @@ func follow(ctx context.Context, c *clientv3.Client, r *outside.Request, replies
 func answer(c *clientv3.Client, r *outside.Request) *outside.Reply {
 	ctx, cancel := context.WithTimeout(context.Background(), r.Patience)
 	defer cancel()
-	reply := &outside.Reply{ID: r.ID, Op: r.Op}
-	if err := ask(ctx, c, r, &reply.Op); err != nil {
+	reply := &outside.Reply{ID: r.ID, Op: r.Op, Lease: r.Lease}
+	var err error
+	if r.Lease != nil {
+		err = askLease(ctx, c, reply.Lease)
+	} else {
+		err = ask(ctx, c, r, &reply.Op)
+	}
+	if err != nil {
 		reply.Code, reply.Text = statusOf(err)
 	}
 	return reply
