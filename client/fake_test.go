@@ -39,11 +39,11 @@ type received struct {
 	stream grpc.ServerStream
 }
 
-func startFake(t *testing.T, handle func(c *received) error) *fake {
+func startFake(t *testing.T, handle func(c *received) error, options ...grpc.ServerOption) *fake {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	return startFakeOn(t, l, handle)
+	return startFakeOn(t, l, handle, options...)
 }
 
 func startFakeOn(t *testing.T, l net.Listener, handle func(c *received) error, options ...grpc.ServerOption) *fake {

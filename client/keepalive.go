@@ -41,15 +41,15 @@ type keeper struct {
 type kept struct {
 	listeners map[chan *LeaseKeepAliveResponse]func() bool // and what ends their watch of their context
 	next      time.Time                                    // of the next request
-	asked     bool                                         // and there is no answer yet
+	asked     time.Time                                    // when, if there is no answer yet
 	deadline  time.Time                                    // of the next answer
 }
 
 // lifeOf is a TTL in seconds.
 func lifeOf(seconds int64) time.Duration { return time.Duration(min(seconds, 1<<33)) * time.Second }
 
-// keep has a lease kept alive, which lives so long before there is an answer.
-func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID, ttl time.Duration) (<-chan *LeaseKeepAliveResponse, error) {
+// keep has a lease kept alive, which lives until some time if there is no answer.
+func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID, deadline time.Time) (<-chan *LeaseKeepAliveResponse, error) {
 	out := make(chan *LeaseKeepAliveResponse, keepAliveBuffer)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -61,7 +61,7 @@ func (k *keeper) keep(ctx context.Context, c *Client, id LeaseID, ttl time.Durat
 	}
 	one := k.mu.kept[id]
 	if one == nil {
-		one = &kept{listeners: map[chan *LeaseKeepAliveResponse]func() bool{}, deadline: time.Now().Add(ttl)}
+		one = &kept{listeners: map[chan *LeaseKeepAliveResponse]func() bool{}, deadline: deadline}
 		k.mu.kept[id] = one
 	}
 	one.listeners[out] = context.AfterFunc(ctx, func() { k.leave(id, out) })
@@ -281,10 +281,10 @@ func (k *keeper) due(now time.Time) (ids []LeaseID, wait time.Duration) {
 	wait = longestLook
 	for id, one := range k.mu.kept {
 		switch {
-		case one.asked:
+		case !one.asked.IsZero():
 		case !one.next.After(now):
 			ids = append(ids, id)
-			one.asked = true
+			one.asked = now
 		default:
 			wait = min(wait, one.next.Sub(now))
 		}
@@ -298,7 +298,7 @@ func (k *keeper) again() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, one := range k.mu.kept {
-		one.next, one.asked = time.Time{}, false
+		one.next, one.asked = time.Time{}, time.Time{}
 	}
 }
 
@@ -316,8 +316,12 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 		k.wake()
 		return
 	}
+	// The member has counted from some time between the request and the answer.
 	ttl := lifeOf(res.TTL)
-	one.next, one.deadline, one.asked = now.Add(ttl/3), now.Add(ttl), false
+	if since := one.asked; !since.IsZero() {
+		one.deadline = since.Add(ttl)
+	}
+	one.next, one.asked = now.Add(ttl/3), time.Time{}
 	for out := range one.listeners {
 		select {
 		case out <- res:

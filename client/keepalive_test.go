@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"etcd.alt/api/errs"
@@ -206,9 +207,9 @@ func TestTheTTLOfAGrantIsKnown(t *testing.T) {
 	})
 	c := connectTo(t, Config{Endpoints: []string{f.address}})
 	began := time.Now()
-	short, err := c.KeepAlive(t.Context(), 1, WithGrantedTTL(1))
+	short, err := c.KeepAlive(t.Context(), 1, WithGranted(time.Now(), 1))
 	require.NoError(t, err)
-	_, err = c.KeepAlive(t.Context(), 2, WithGrantedTTL(60))
+	_, err = c.KeepAlive(t.Context(), 2, WithGranted(time.Now(), 60))
 	require.NoError(t, err)
 	_, err = c.KeepAlive(t.Context(), 3)
 	require.NoError(t, err)
@@ -258,7 +259,7 @@ func TestABlockedSendIsCut(t *testing.T) {
 				case <-now:
 				}
 				return end(c)
-			})
+			}, grpc.InitialWindowSize(1<<16), grpc.InitialConnWindowSize(1<<16)) // that do not grow
 			c, err := New(t.Context(), Config{Endpoints: []string{f.address}})
 			require.NoError(t, err)
 			closed := false
@@ -271,7 +272,7 @@ func TestABlockedSendIsCut(t *testing.T) {
 			defer cancel()
 			var all []<-chan *LeaseKeepAliveResponse
 			for i := range LeaseID(leases) {
-				out, err := c.KeepAlive(ctx, 1<<62+i, WithGrantedTTL(60))
+				out, err := c.KeepAlive(ctx, 1<<62+i, WithGranted(time.Now(), 60))
 				require.NoError(t, err)
 				all = append(all, out)
 			}

@@ -89,12 +89,13 @@ var ErrKeepAliveHalted = errors.New("client: keep-alive has ended")
 // KeepAliveOption changes how a lease is kept alive.
 type KeepAliveOption func(*keepAliveOptions)
 
-type keepAliveOptions struct{ granted time.Duration }
+type keepAliveOptions struct{ deadline time.Time }
 
-// WithGrantedTTL says that the lease was just granted for so many seconds. Without it a
-// lease lives for five seconds for all that is known before the first answer.
-func WithGrantedTTL(seconds int64) KeepAliveOption {
-	return func(o *keepAliveOptions) { o.granted = lifeOf(seconds) }
+// WithGranted says that the lease was granted for so many seconds, and when that was
+// asked: the member may have counted from then on. Without it a lease lives for five
+// seconds for all that is known before the first answer.
+func WithGranted(asked time.Time, seconds int64) KeepAliveOption {
+	return func(o *keepAliveOptions) { o.deadline = asked.Add(lifeOf(seconds)) }
 }
 
 // KeepAlive keeps a lease alive, whatever becomes of connections and members, until
@@ -105,9 +106,9 @@ func (c *Client) KeepAlive(ctx context.Context, id LeaseID, options ...KeepAlive
 	if err := ctx.Err(); err != nil {
 		return nil, &ended{err, ""}
 	}
-	o := keepAliveOptions{granted: firstTTL}
+	o := keepAliveOptions{deadline: time.Now().Add(firstTTL)}
 	for _, option := range options {
 		option(&o)
 	}
-	return c.keeper.keep(ctx, c, id, o.granted)
+	return c.keeper.keep(ctx, c, id, o.deadline)
 }

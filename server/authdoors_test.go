@@ -39,6 +39,7 @@ func (s somebody) raw(method string, message []byte) error {
 // What cannot be decoded is refused before it is proposed: every member would stop at the
 // entry, and again at each start.
 func TestBytesThatAreNoMessageDoNotReachTheLog(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	for _, method := range []string{"Auth/RoleDelete", "Auth/AuthEnable", "Auth/RoleGrantPermission"} {
 		t.Run(method[5:], func(t *testing.T) {
 			c := authConfig(t)

@@ -54,6 +54,7 @@ func lagging(t *testing.T) (members []*Member, leader, follower int, c *cut) {
 // Whoever logs in at one member and adds a member at another that is a little behind is
 // known there.
 func TestMemberAddKnowsAFreshToken(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	root := there.enable()
@@ -83,6 +84,7 @@ func TestMemberAddKnowsAFreshToken(t *testing.T) {
 // A put that the users' change has overtaken does not start over when its caller was told
 // that its time is over.
 func TestNothingStartsOverAfterItsDeadline(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	pipes := make([]*pipe, len(configs))
 	for i, c := range configs {
@@ -170,6 +172,7 @@ func TestStrangersDoNotFillTheMemory(t *testing.T) {
 // member that does not lead. A certificate cannot be handed on to the leader, so that
 // he is sent there himself, and at once.
 func TestPromotionByCertificateAtAFollower(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	ca := member.NewAuthority(t, "ca")
 	configs := clusterOf(t, 2)
 	for _, c := range configs {
@@ -203,6 +206,7 @@ func TestPromotionByCertificateAtAFollower(t *testing.T) {
 // An administrator is dismissed, and that is acknowledged. A member that has not heard of
 // it yet does not let him compact, raise alarms or add members either.
 func TestADismissedAdministratorAtALaggingMember(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	there.addUser("mallory", "pw", "root")
@@ -244,6 +248,7 @@ func TestADismissedAdministratorAtALaggingMember(t *testing.T) {
 // A right is given, and that is acknowledged. A member that has not heard of it yet does
 // not refuse the writes that it is to.
 func TestAFreshRightAtALaggingMember(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	there.addRole("r", permission(authpb.Permission_READWRITE, "k", ""))
@@ -314,6 +319,7 @@ func TestCallsThatWaitForTheirTokenRaceNobody(t *testing.T) {
 // Authentication was switched on, and that is acknowledged. A member that is behind does
 // not let strangers compact, raise alarms or change the membership either.
 func TestStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, stranger := somebody{t, dial(t, members[leader]), ""}, somebody{t, dial(t, members[follower]), ""}
 	require.NoError(t, stranger.put("k", "v"))
@@ -340,6 +346,7 @@ func TestStrangersAtAMemberThatHasNotHeardOfAuth(t *testing.T) {
 // The password of a user is changed at a member that knows him as one without: he was
 // made anew meanwhile, with one. The new password gets him in.
 func TestAPasswordIsNotLost(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there := somebody{t, dial(t, members[leader]), ""}
 	must[pb.AuthUserAddResponse](there, "Auth/UserAdd", &pb.AuthUserAddRequest{Name: "alice", Options: &authpb.UserAddOptions{NoPassword: true}})
@@ -369,6 +376,7 @@ func TestAPasswordIsNotLost(t *testing.T) {
 // A request whose token this member does not know yet waits for the state that does, and
 // is not begun when its caller was told that it failed.
 func TestNothingBeginsAfterItsDeadline(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
 	root := there.enable()

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -77,7 +78,7 @@ func TestARightGoesWhileItsHolderMakesWatchers(t *testing.T) {
 		w.create("a", "")
 		w.next(func(r *pb.WatchResponse) bool { return r.Created && !r.Canceled && r.WatchId == 0 })
 		var told atomic.Bool
-		var ended atomic.Bool
+		var ended, busy atomic.Bool
 		var wg sync.WaitGroup
 		stop := make(chan struct{})
 		go func() { // until the stream ends, with the test
@@ -85,6 +86,9 @@ func TestARightGoesWhileItsHolderMakesWatchers(t *testing.T) {
 				r := &pb.WatchResponse{}
 				if w.stream.RecvMsg(r) != nil {
 					return
+				}
+				if r.WatchId > 3 {
+					busy.Store(true)
 				}
 				if r.WatchId == 0 && r.Canceled {
 					ended.Store(true)
@@ -105,7 +109,7 @@ func TestARightGoesWhileItsHolderMakesWatchers(t *testing.T) {
 				_ = w.stream.SendMsg(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: i}}})
 			}
 		})
-		time.Sleep(5 * time.Millisecond)
+		require.Eventually(t, busy.Load, time.Minute, time.Millisecond)
 		must[pb.AuthRoleRevokePermissionResponse](root, "Auth/RoleRevokePermission", &pb.AuthRoleRevokePermissionRequest{Role: "r", Key: []byte("a")})
 		require.NoError(t, root.put("a", fmt.Sprint("secret", round)))
 		require.Eventually(t, ended.Load, time.Minute, time.Millisecond)
@@ -258,6 +262,36 @@ func TestALockOutlivesItsToken(t *testing.T) {
 	}
 }
 
+// A lock that is waited for under a token whose keys are replaced, as where they are in
+// wrong hands, is not had.
+func TestALockDoesNotOutliveTheKeysOfItsToken(t *testing.T) {
+	c := newIsland(t, "jwt", 1)
+	anon := somebody{t, dial(t, c.members[0]), ""}
+	anon.addRole("r", permission(authpb.Permission_READWRITE, "l", "m"))
+	anon.addUser("alice", "pw", "r")
+	root := anon.enable()
+	alice := anon.login("alice", "pw")
+	lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
+	other := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
+	held := must[lockpb.LockResponse](root, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: other})
+	done := make(chan error, 1)
+	go func() {
+		_, err := ask[lockpb.LockResponse](alice, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: lease})
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		return must[pb.RangeResponse](root, "KV/Range", &pb.RangeRequest{Key: []byte("l/"), RangeEnd: []byte("l0"), CountOnly: true}).Count == 2
+	}, time.Minute, 5*time.Millisecond)
+	c.writeKeys()
+	require.Eventually(t, func() bool {
+		_, err := alice.get("l1")
+		return err != nil
+	}, time.Minute, 10*time.Millisecond)
+	root = anon.login("root", "r")
+	must[lockpb.UnlockResponse](root, "/v3lockpb.Lock/Unlock", &lockpb.UnlockRequest{Key: held.Key})
+	require.ErrorContains(t, <-done, "invalid auth token")
+}
+
 // Connections that have called once, and are silent while users change.
 func TestSilentConnectionsKeepNoOldStates(t *testing.T) {
 	m := start(t, authConfig(t))
@@ -328,12 +362,12 @@ func TestHeadersOfStrangersDoNotFillTheMemory(t *testing.T) {
 	const requests = 1000
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	codes := map[string]int{}
+	said := map[string]int{}
 	for range requests {
 		wg.Go(func() {
 			err := stranger.Invoke(ctx, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k")}, &pb.RangeResponse{})
 			mu.Lock()
-			codes[status.Convert(err).Message()]++
+			said[status.Convert(err).Message()]++
 			mu.Unlock()
 		})
 	}
@@ -341,10 +375,15 @@ func TestHeadersOfStrangersDoNotFillTheMemory(t *testing.T) {
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return codes["etcdserver: too many requests"] > requests/2
+		return said["etcdserver: too many requests"] > requests/2
 	}, 25*time.Second, 10*time.Millisecond)
 	cancel()
 	wg.Wait()
+	// What has ended is counted out.
+	again, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615"), 500*time.Millisecond)
+	defer cancel()
+	err = stranger.Invoke(again, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k")}, &pb.RangeResponse{})
+	require.Equal(t, codes.DeadlineExceeded.String(), status.Code(err).String(), "%v", err)
 }
 
 // Who may not read an election's keys learns nothing of its leader.

@@ -192,6 +192,7 @@ func TestMetricsTellTheTruth(t *testing.T) {
 // What a member counts of another is what went on between them: connected,
 // messages both ways, and a snapshot for one that was away for too long.
 func TestMetricsOfPeers(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	members := startAll(t, configs)
 	leader := leaderOf(t, members)

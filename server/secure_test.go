@@ -184,6 +184,7 @@ func comeBack(t *testing.T, c *Config, patience time.Duration) (*Member, error) 
 // A member that has been running since before takes what has changed on disk for
 // those that it dials and that dial it.
 func TestPeersFollowTheirFiles(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	ca, next := member.NewAuthority(t, "ca"), member.NewAuthority(t, "next")
 	configs := clusterOf(t, 2)
 	secured(t, configs, ca)
@@ -230,6 +231,7 @@ func otherOf(m *Member) uint64 {
 
 // Members of other names are not let in, nor dialed.
 func TestPeersOfOtherNames(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	ca := member.NewAuthority(t, "ca")
 	for _, tc := range []struct {
 		names []string

@@ -461,6 +461,7 @@ func TestWatchStreamsEnd(t *testing.T) {
 // A stream that needs a leader ends when there is none for long; others stay, and
 // are told what comes when there is one again.
 func TestWatchNeedsALeader(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	members := startAll(t, configs)
 	leader := leaderOf(t, members)

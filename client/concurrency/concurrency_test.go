@@ -222,6 +222,7 @@ func TestASessionKnowsItsTTLFromTheGrant(t *testing.T) {
 			if err := stream.RecvMsg(&etcdserverpb.LeaseGrantRequest{}); err != nil {
 				return err
 			}
+			time.Sleep(time.Second) // on its way: the lease lives already
 			return stream.SendMsg(&etcdserverpb.LeaseGrantResponse{ID: 7, TTL: 8})
 		}
 		<-stream.Context().Done()
@@ -232,6 +233,6 @@ func TestASessionKnowsItsTTLFromTheGrant(t *testing.T) {
 	began := time.Now()
 	s := session(t, connect(t, l.Addr().String()))
 	<-s.Done()
-	require.Greater(t, time.Since(began), 7900*time.Millisecond)
-	require.Less(t, time.Since(began), 12*time.Second)
+	require.Greater(t, time.Since(began), 7900*time.Millisecond, "a guess would be 5 s")
+	require.Less(t, time.Since(began), 8900*time.Millisecond, "the lease has ended, at 8 s")
 }

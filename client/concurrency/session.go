@@ -117,11 +117,12 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 	case o.ttl <= 0:
 		return nil, fmt.Errorf("concurrency: WithTTL: %d seconds are none", o.ttl)
 	case o.lease == client.NoLease:
+		asked := time.Now()
 		res, err := c.Grant(ctx, int64(o.ttl))
 		if err != nil {
 			return nil, err
 		}
-		o.lease, known = client.LeaseID(res.ID), append(known, client.WithGrantedTTL(res.TTL))
+		o.lease, known = client.LeaseID(res.ID), append(known, client.WithGranted(asked, res.TTL))
 	}
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	answers, err := c.KeepAlive(alive, o.lease, known...)

@@ -68,6 +68,7 @@ func TestLongKeysHideNoOthers(t *testing.T) {
 		require.NotContains(t, string(line), "base64", "text that was cut is text")
 		require.Less(t, len(line), 2*mostBytes+mostKeys*2*shortKey)
 		require.Equal(t, long/2*2 > longestKey, r.Keys[0].Long > 0)
+		require.Equal(t, long > longestKey, r.Keys[0].LongEnd > 0)
 		require.Zero(t, r.More)
 	}
 }
@@ -77,4 +78,20 @@ func TestAPipeThatNobodyReads(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	_, err := Open(path, nil)
 	require.ErrorContains(t, err, "nobody reads this pipe")
+}
+
+// A pipe that is open and that nobody reads holds nobody up.
+func TestAPipeThatIsNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	reader, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer reader.Close()
+	l, err := Open(path, nil)
+	require.NoError(t, err)
+	for range 3000 {
+		l.Note(Record{RPC: "/a/" + strings.Repeat("b", 100), Verdict: "OK"})
+	}
+	_ = l.Close() // returns
+	require.NotZero(t, l.Dropped())
 }

@@ -58,15 +58,19 @@ func (l *Log) open() error {
 	// A pipe that nobody reads is an error, not something to wait for.
 	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
 	if errors.Is(err, syscall.ENXIO) {
-		return fmt.Errorf("%s: nobody reads this pipe", l.path)
+		if info, statErr := os.Stat(l.path); statErr == nil && info.Mode()&os.ModeNamedPipe != 0 {
+			return fmt.Errorf("%s: nobody reads this pipe", l.path)
+		}
 	}
 	if err != nil {
 		return err
 	}
-	l.file, l.out = f, bufio.NewWriterSize(f, 64<<10)
+	l.file, l.out = f, bufio.NewWriterSize(timely{f}, 64<<10)
 	// What was written when the disk was full may have no end.
 	last := []byte{'\n'}
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() && l.failing {
+		last[0] = 0 // nor what a pipe took
+	} else if err == nil && info.Size() > 0 {
 		if r, err := os.Open(l.path); err == nil {
 			_, _ = r.ReadAt(last, info.Size()-1)
 			r.Close()
@@ -76,6 +80,15 @@ func (l *Log) open() error {
 		_ = l.out.WriteByte('\n') // into memory
 	}
 	return nil
+}
+
+// timely is a file that is given up where it does not take what is written: a pipe that
+// is open and that nobody reads would hold up whoever closes the log.
+type timely struct{ *os.File }
+
+func (f timely) Write(b []byte) (int, error) {
+	_ = f.SetWriteDeadline(time.Now().Add(flushEvery)) // a file on a disk has none
+	return f.File.Write(b)
 }
 
 // Note has a record written, soon. It never waits: where too many do, the record is

@@ -33,10 +33,10 @@ type Record struct {
 }
 
 // Range is the key from, or the keys to an end, which is as in requests. Either may be
-// named by its beginning alone; Long is the length of a key that is.
+// named by its beginning alone; Long and LongEnd are the lengths of those that are.
 type Range struct {
-	Key, End string
-	Long     int
+	Key, End      string
+	Long, LongEnd int
 }
 
 // AddKeys names one more range, as long as there are not too many. Key and end are
@@ -53,6 +53,9 @@ func (r *Record) AddKeys(key, end []byte) {
 	named := Range{Key: beginning(key, most), End: beginning(end, most)}
 	if len(named.Key) < len(key) {
 		named.Long = len(key)
+	}
+	if len(named.End) < len(end) {
+		named.LongEnd = len(end)
 	}
 	r.bytes += len(named.Key) + len(named.End)
 	r.Keys = append(r.Keys, named)
@@ -99,6 +102,9 @@ func (r *Record) appendTo(b []byte) []byte {
 		}
 		if k.Long > 0 {
 			b = strconv.AppendInt(append(b, `,"key_length":`...), int64(k.Long), 10)
+		}
+		if k.LongEnd > 0 {
+			b = strconv.AppendInt(append(b, `,"range_end_length":`...), int64(k.LongEnd), 10)
 		}
 		b = append(b, '}')
 	}

@@ -229,7 +229,7 @@ func TestRightsAgainstKeys(t *testing.T) {
 			}
 		}
 		r := &Rights{} // of several roles, which reach farther together than each alone
-		for range 1 + seed%3 {
+		for range [...]int{1, 2, 3, fewRoles + 1}[seed%4] {
 			r.roles = append(r.roles, &Role{})
 		}
 		for _, p := range permissions {
@@ -267,6 +267,60 @@ func TestRightsAgainstKeys(t *testing.T) {
 			require.Equal(t, want, r.May(right, []byte(key), []byte(end)), "seed %d: right %d to %q..%q of %v", seed, right, key, end, permissions)
 		}
 	}
+}
+
+// A range may reach over the spans of very many roles. Each call looks up a few spans,
+// however many there are: at a walk for each, this would take a quarter of an hour.
+func TestARangeOverManyRoles(t *testing.T) {
+	for _, n := range []int{2, fewRoles, fewRoles + 1, 2000} {
+		const spans = 4000
+		r := &Rights{}
+		for range n {
+			r.roles = append(r.roles, &Role{})
+		}
+		at := func(i int) []byte { return fmt.Appendf(nil, "%06d", i) }
+		for i := range spans {
+			role := r.roles[i%n]
+			if i != spans-10 {
+				role.Permissions = append(role.Permissions, &authpb.Permission{PermType: authpb.Permission_READ, Key: at(i), RangeEnd: at(i + 1)})
+			}
+		}
+		for range 10_000 {
+			require.True(t, r.May(Read, at(1), at(spans-10)))
+			require.False(t, r.May(Read, at(1), at(spans-9)))
+			require.False(t, r.May(Write, at(1), nil))
+		}
+		require.True(t, r.May(Read, at(spans-9), at(spans)))
+		require.False(t, r.May(Read, at(spans-9), []byte{0}))
+	}
+}
+
+// Those who have the same roles have the same rights, also in the next view, as long as
+// none of the roles changes.
+func TestRightsOfASetAreShared(t *testing.T) {
+	b := newBook(t)
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, b.addRole(name))
+	}
+	for _, name := range []string{"u", "v", "w"} {
+		require.NoError(t, b.addUser(name))
+		require.NoError(t, b.give(name, "a"))
+		require.NoError(t, b.give(name, "b"))
+	}
+	require.NoError(t, b.give("w", "c"))
+	first := b.View()
+	of := first.Rights("u")
+	require.Same(t, of, first.Rights("v"))
+	require.NotSame(t, of, first.Rights("w"))
+	require.NoError(t, b.grant("c", authpb.Permission_READ, "k", ""))
+	second := b.View()
+	require.Same(t, of, second.Rights("v"))
+	require.NoError(t, b.grant("b", authpb.Permission_READ, "k", ""))
+	third := b.View()
+	require.NotSame(t, of, third.Rights("v"))
+	require.True(t, third.Rights("u").May(Read, []byte("k"), nil))
+	require.False(t, first.Rights("u").May(Read, []byte("k"), nil))
+	require.False(t, second.Rights("u").May(Read, []byte("k"), nil))
 }
 
 func TestWhatIsStoredComesBack(t *testing.T) {

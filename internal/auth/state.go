@@ -33,6 +33,7 @@ type State struct {
 	bytes              int // of users and roles
 
 	view *View // as it is now; nil after a change
+	sets *sets // of the last view
 }
 
 func newState() *State {
@@ -42,7 +43,12 @@ func newState() *State {
 // View is the state as it is. It is the same one until something changes.
 func (s *State) View() *View {
 	if s.view == nil {
-		s.view = &View{id: &ID{}, Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, bytes: s.bytes, users: s.users.Copy(), roles: s.roles.Copy()}
+		before := s.sets
+		if s.sets = new(sets); before != nil {
+			before.before.Store(nil)
+			s.sets.before.Store(before)
+		}
+		s.view = &View{id: &ID{}, sets: s.sets, Enabled: s.enabled, Revision: s.revision, Disabled: s.disabled, bytes: s.bytes, users: s.users.Copy(), roles: s.roles.Copy()}
 	}
 	return s.view
 }

@@ -59,6 +59,7 @@ type View struct {
 	users  *btree.Map[string, *User]
 	roles  *btree.Map[string, *Role]
 	rights sync.Map // of users, by name, as they were asked for
+	sets   *sets
 }
 
 // ID tells a view from every other, and keeps nothing of it alive.
@@ -92,12 +93,7 @@ func (v *View) Rights(name string) *Rights {
 	if !ok {
 		return nil // not remembered: names that do not exist are many
 	}
-	r := &Rights{root: u.Is(Root)}
-	for _, name := range u.Roles {
-		if role, ok := v.roles.Get(name); ok {
-			r.roles = append(r.roles, role)
-		}
-	}
+	r := v.sets.of(u.Roles, v)
 	v.rights.Store(u.Name, r)
 	return r
 }

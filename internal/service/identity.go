@@ -38,7 +38,7 @@ type credential struct {
 	// now is when the call came; zero for what lasts, which is judged anew each time.
 	now time.Time
 	// lasting is a token that was good when a call came that may take longer than the
-	// token lives; nil for none.
+	// token lives; nil for none. Its time alone may be over.
 	lasting *token.Token
 }
 
@@ -133,7 +133,7 @@ func (s *Service) judge(v *auth.View, c credential, caughtUp bool) (*remembered,
 			t = last.token
 		}
 	}
-	if t == nil {
+	if t == nil && c.lasting != nil && !c.lasting.Withdrawn() {
 		t = c.lasting
 	}
 	if t == nil {

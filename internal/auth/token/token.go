@@ -142,6 +142,10 @@ func (t *Token) Good(now time.Time) bool {
 	}
 }
 
+// Withdrawn says that the token would not be good even if its time were not over: its
+// keys were replaced, or authentication was switched off since.
+func (t *Token) Withdrawn() bool { return t.era.over.Load() }
+
 // Account is what the store of users knows of one of them, in one view.
 type Account struct {
 	Name string
