@@ -240,7 +240,6 @@ func TestAStopEndsRenewals(t *testing.T) {
 // Leases at any member of three: only the leader knows the time, and the others ask
 // it. What is left of a lease survives the leader, nearly right.
 func TestLeasesOfThreeMembers(t *testing.T) {
-	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	members := startAll(t, configs)
 	at := leaderOf(t, members)
@@ -302,7 +301,6 @@ func TestLeasesOfThreeMembers(t *testing.T) {
 // Without a leader nobody renews. Who asks for one is told soon, and who does not
 // when it has waited long enough.
 func TestRenewalsWithoutALeader(t *testing.T) {
-	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	members := startAll(t, configs)
 	at := leaderOf(t, members)
@@ -330,7 +328,6 @@ func TestRenewalsWithoutALeader(t *testing.T) {
 // is renewed at once, also where the log has to hear of it first, and the answers
 // come in order.
 func TestManyRenewalsOnAStream(t *testing.T) {
-	t.Parallel() // it waits, mostly
 	members := startAll(t, clusterOf(t, 3))
 	at := leaderOf(t, members)
 	l := leasesAt(t, members[at])
@@ -472,7 +469,6 @@ func TestALeaseThatEndsWhileTheClusterIsCorrupt(t *testing.T) {
 // A lease that a leader grants while it takes over lives as long as it says, and not an
 // election longer: that is for those that it has taken over.
 func TestLeasesOfALeaderThatTakesOver(t *testing.T) {
-	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 3)
 	for _, c := range configs {
 		c.HeartbeatInterval, c.ElectionTimeout = 100*time.Millisecond, 3*time.Second
