@@ -429,3 +429,16 @@ func TestKeysOfALeaseThatTheLeaderKnowsOf(t *testing.T) {
 	_, err = ask[pb.LeaseTimeToLiveResponse](alice, "Lease/LeaseTimeToLive", &pb.LeaseTimeToLiveRequest{ID: lease, Keys: true})
 	require.EqualError(t, err, permissionDenied)
 }
+
+// That there is no user is no reason to start over where it is said of the user that is
+// to be made.
+func TestAUserWithoutAName(t *testing.T) {
+	anon := somebody{t, dial(t, start(t, authConfig(t))), ""}
+	for range 2 {
+		_, err := ask[pb.AuthUserAddResponse](anon, "Auth/UserAdd", &pb.AuthUserAddRequest{Password: "x"})
+		require.EqualError(t, err, userEmpty)
+		if anon.token == "" {
+			anon = anon.enable()
+		}
+	}
+}
