@@ -122,16 +122,16 @@ func TestNothingStartsOverAfterItsDeadline(t *testing.T) {
 	}, time.Second, 50*time.Millisecond, "the put was refused, and begun again when nobody waited for it")
 }
 
-// Requests with made-up tokens wait behind a barrier, at a member without a leader for
-// long; what of them is kept is bounded.
-func TestStrangersDoNotFillTheMemory(t *testing.T) {
+// stranded is a member that judges users, and whose cluster has gone.
+func stranded(t *testing.T) (victim *Member) {
+	t.Helper()
 	configs := clusterOf(t, 3)
 	for _, c := range configs {
 		c.BcryptCost = 4
 	}
 	members := startAll(t, configs)
 	leader := leaderOf(t, members)
-	victim := members[(leader+1)%3]
+	victim = members[(leader+1)%3]
 	anon := somebody{t, dial(t, members[leader]), ""}
 	root := anon.enable()
 	root.conn = dial(t, victim)
@@ -142,6 +142,13 @@ func TestStrangersDoNotFillTheMemory(t *testing.T) {
 			require.NoError(t, m.Close())
 		}
 	}
+	return victim
+}
+
+// Requests with made-up tokens wait behind a barrier, at a member without a leader for
+// long; what of them is kept is bounded.
+func TestStrangersDoNotFillTheMemory(t *testing.T) {
+	victim := stranded(t)
 	stranger := dial(t, victim)
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615"), 5*time.Second)
 	defer cancel()

@@ -224,6 +224,25 @@ func TestRightsAreSharedByThoseWhoHaveARole(t *testing.T) {
 	runtime.KeepAlive(v)
 }
 
+// waitsForALock has root hold the lock l and alice wait for it: held has the key to
+// unlock, done is told what becomes of alice.
+func waitsForALock(root, alice somebody) (held *lockpb.LockResponse, done chan error) {
+	t := root.t
+	t.Helper()
+	lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
+	other := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
+	held = must[lockpb.LockResponse](root, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: other})
+	done = make(chan error, 1)
+	go func() {
+		_, err := ask[lockpb.LockResponse](alice, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: lease})
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		return must[pb.RangeResponse](root, "KV/Range", &pb.RangeRequest{Key: []byte("l/"), RangeEnd: []byte("l0"), CountOnly: true}).Count == 2
+	}, time.Minute, 5*time.Millisecond)
+	return held, done
+}
+
 // A lock that is waited for longer than its caller's token lives is had, or left, also
 // where the connection has shown another token meanwhile.
 func TestALockOutlivesItsToken(t *testing.T) {
@@ -236,17 +255,7 @@ func TestALockOutlivesItsToken(t *testing.T) {
 			root := anon.enable()
 			alice := anon.login("alice", "pw")
 			alice.conn = dial(t, c.members[0])
-			lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
-			other := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
-			held := must[lockpb.LockResponse](root, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: other})
-			done := make(chan error, 1)
-			go func() {
-				_, err := ask[lockpb.LockResponse](alice, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: lease})
-				done <- err
-			}()
-			require.Eventually(t, func() bool {
-				return must[pb.RangeResponse](root, "KV/Range", &pb.RangeRequest{Key: []byte("l/"), RangeEnd: []byte("l0"), CountOnly: true}).Count == 2
-			}, time.Minute, 5*time.Millisecond)
+			held, done := waitsForALock(root, alice)
 			c.later.Add(int64(time.Hour))
 			if shared {
 				second := anon.login("alice", "pw")
@@ -271,17 +280,7 @@ func TestALockDoesNotOutliveTheKeysOfItsToken(t *testing.T) {
 	anon.addUser("alice", "pw", "r")
 	root := anon.enable()
 	alice := anon.login("alice", "pw")
-	lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
-	other := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 1000}).ID
-	held := must[lockpb.LockResponse](root, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: other})
-	done := make(chan error, 1)
-	go func() {
-		_, err := ask[lockpb.LockResponse](alice, "/v3lockpb.Lock/Lock", &lockpb.LockRequest{Name: []byte("l"), Lease: lease})
-		done <- err
-	}()
-	require.Eventually(t, func() bool {
-		return must[pb.RangeResponse](root, "KV/Range", &pb.RangeRequest{Key: []byte("l/"), RangeEnd: []byte("l0"), CountOnly: true}).Count == 2
-	}, time.Minute, 5*time.Millisecond)
+	held, done := waitsForALock(root, alice)
 	c.writeKeys()
 	require.Eventually(t, func() bool {
 		_, err := alice.get("l1")
@@ -339,23 +338,7 @@ func TestSilentConnectionsKeepNoOldStates(t *testing.T) {
 // Small requests with large headers, of tokens that nobody can judge yet, wait in bounded
 // memory.
 func TestHeadersOfStrangersDoNotFillTheMemory(t *testing.T) {
-	configs := clusterOf(t, 3)
-	for _, c := range configs {
-		c.BcryptCost = 4
-	}
-	members := startAll(t, configs)
-	leader := leaderOf(t, members)
-	victim := members[(leader+1)%3]
-	anon := somebody{t, dial(t, members[leader]), ""}
-	root := anon.enable()
-	root.conn = dial(t, victim)
-	_, err := root.get("k")
-	require.NoError(t, err)
-	for i, m := range members {
-		if i != (leader+1)%3 {
-			require.NoError(t, m.Close())
-		}
-	}
+	victim := stranded(t)
 	stranger := dial(t, victim)
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615", "x", strings.Repeat("x", 60<<10)), 30*time.Second)
 	defer cancel()
@@ -382,7 +365,7 @@ func TestHeadersOfStrangersDoNotFillTheMemory(t *testing.T) {
 	// What has ended is counted out.
 	again, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "token", "abcdefghijklmnop.18446744073709551615"), 500*time.Millisecond)
 	defer cancel()
-	err = stranger.Invoke(again, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k")}, &pb.RangeResponse{})
+	err := stranger.Invoke(again, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k")}, &pb.RangeResponse{})
 	require.Equal(t, codes.DeadlineExceeded.String(), status.Code(err).String(), "%v", err)
 }
 

@@ -64,6 +64,12 @@ func (r *rig) grant(role, key, end string) {
 	})
 }
 
+// enable has rights judged from now on.
+func (r *rig) enable() {
+	r.do(func(b *store.Batch) error { return r.state.Enable(b) })
+	r.users.Authorised(r.state.View())
+}
+
 // create makes a watcher of a key, which ends as said.
 func (r *rig) create(st *stands, key string, want error) {
 	r.t.Helper()
@@ -91,8 +97,7 @@ func TestAWatchMadeWhileNobodyWasJudged(t *testing.T) {
 	r := newRig(t)
 	r.begin()
 	r.grant("r", "a", "")
-	r.do(func(b *store.Batch) error { return r.state.Enable(b) })
-	r.users.Authorised(r.state.View())
+	r.enable()
 	hub := r.hub.Open(silent{}, 0)
 	st := r.s.stand(credential{name: "alice"}, hub)
 	r.create(st, "a", nil)
@@ -100,8 +105,7 @@ func TestAWatchMadeWhileNobodyWasJudged(t *testing.T) {
 	r.do(func(b *store.Batch) error { r.state.Disable(b); return nil })
 	r.users.Authorised(r.state.View())
 	r.create(st, "secret", nil)
-	r.do(func(b *store.Batch) error { return r.state.Enable(b) })
-	r.users.Authorised(r.state.View())
+	r.enable()
 	require.Equal(t, []string{"a"}, alive(hub), "watchers that alice has, who may read a alone")
 }
 
@@ -112,8 +116,7 @@ func TestAWatcherMadeBetweenAChangeAndItsLook(t *testing.T) {
 	r.begin()
 	r.grant("r", "a", "")
 	r.grant("r", "b", "")
-	r.do(func(b *store.Batch) error { return r.state.Enable(b) })
-	r.users.Authorised(r.state.View())
+	r.enable()
 	hub := r.hub.Open(silent{}, 0)
 	st := r.s.stand(credential{name: "alice"}, hub)
 	r.create(st, "a", nil)
@@ -131,8 +134,7 @@ func TestANamesakeIsNotTheUser(t *testing.T) {
 	r := newRig(t)
 	r.begin()
 	r.grant("r", "a", "")
-	r.do(func(b *store.Batch) error { return r.state.Enable(b) })
-	r.users.Authorised(r.state.View())
+	r.enable()
 	hub := r.hub.Open(silent{}, 0)
 	st := r.s.stand(credential{name: "alice"}, hub)
 	r.create(st, "a", nil)
