@@ -23,7 +23,14 @@ const (
 	// how long it does in any case: a look goes through all of them.
 	longestLook  = 500 * time.Millisecond
 	shortestLook = 20 * time.Millisecond
+	// leastPatience is how long an answer may take in any case before another member is
+	// asked.
+	leastPatience = 200 * time.Millisecond
 )
+
+// errSilent is why a stream is left whose member takes requests and answers none: one
+// that hangs, or is cut off without a word.
+var errSilent = errors.New("client: the member does not answer keep-alives")
 
 // keeper keeps leases alive over one stream, which it opens again when it breaks.
 // Its goroutine is there while there are leases.
@@ -221,8 +228,11 @@ func (k *keeper) follow(c *Client, token string) (some bool, err error) {
 			return s.answered.Load(), err
 		}
 		timer.Stop()
-		if k.dropLate(time.Now()) == 0 {
+		switch left, silent := k.dropLate(time.Now()); {
+		case left == 0:
 			return s.answered.Load(), nil
+		case silent:
+			return s.answered.Load(), errSilent
 		}
 	}
 }
@@ -331,16 +341,19 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 }
 
 // dropLate ends the keeping of leases for which nobody has answered in time, and
-// says how many are left.
-func (k *keeper) dropLate(now time.Time) int {
+// says how many are left, and whether one of them has waited for an answer for a third
+// of the time that it had: there is time to ask others.
+func (k *keeper) dropLate(now time.Time) (left int, silent bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id, one := range k.mu.kept {
 		if now.After(one.deadline) {
 			k.endLocked(id)
+		} else if !one.asked.IsZero() {
+			silent = silent || now.Sub(one.asked) > max(one.deadline.Sub(one.asked)/3, leastPatience)
 		}
 	}
-	return len(k.mu.kept)
+	return len(k.mu.kept), silent
 }
 
 // openKeepAlive opens a stream of keep-alives. A member without a leader could keep

@@ -99,6 +99,48 @@ func TestALeaseThatNobodyAnswersForIsGivenUp(t *testing.T) {
 	require.Greater(t, time.Since(began), 300*time.Millisecond)
 }
 
+// A member that hangs takes requests and answers none. Leases outlive it where there
+// is another one.
+func TestLeasesOutliveAMemberThatHangs(t *testing.T) {
+	var hangs [2]atomic.Bool
+	var asked [2]atomic.Int64
+	var endpoints []string
+	for i := range hangs {
+		f := startFake(t, func(c *received) error {
+			return serveKeepAlive(c, func(int64) int64 {
+				if hangs[i].Load() {
+					<-c.ctx.Done()
+				}
+				asked[i].Add(1)
+				return 2
+			})
+		})
+		endpoints = append(endpoints, f.address)
+	}
+	c := connectTo(t, Config{Endpoints: endpoints})
+	ctx, cancel := context.WithCancel(t.Context())
+	out, err := c.KeepAlive(ctx, 1)
+	require.NoError(t, err)
+	for turn := range 4 {
+		require.NotNil(t, <-out)
+		from := 0
+		if asked[1].Load() > asked[0].Load() {
+			from = 1
+		}
+		asked[0].Store(0)
+		asked[1].Store(0)
+		hangs[from].Store(true)
+		hangs[1-from].Store(false)
+		for range 2 {
+			_, alive := <-out
+			require.True(t, alive, "turn %d: the lease was given up though the other member answers", turn)
+		}
+		require.Positive(t, asked[1-from].Load(), "turn %d", turn)
+	}
+	cancel()
+	drained(out)
+}
+
 func TestCloseEndsKeepAlives(t *testing.T) {
 	f := startFake(t, func(c *received) error { return serveKeepAlive(c, func(int64) int64 { return 60 }) })
 	c, err := New(within(t, 20*time.Second), Config{Endpoints: []string{f.address}})
@@ -161,8 +203,9 @@ func TestVeryManyLeasesAreKeptAlive(t *testing.T) {
 // nothing can be sent.
 func TestManyLeasesAtAMemberThatStandsStill(t *testing.T) {
 	const leases = 5000
+	var stands atomic.Bool
 	f := startFake(t, func(c *received) error {
-		for range leases {
+		for n := 0; n < leases && !stands.Load(); n++ {
 			var r etcdserverpb.LeaseKeepAliveRequest
 			if err := c.stream.RecvMsg(&r); err != nil {
 				return err
@@ -171,6 +214,7 @@ func TestManyLeasesAtAMemberThatStandsStill(t *testing.T) {
 				return err
 			}
 		}
+		stands.Store(true)
 		<-c.ctx.Done()
 		return c.ctx.Err()
 	})
