@@ -90,6 +90,7 @@ const (
 	outTarget     = 64 << 10  // queued DATA moves to the out-buffer up to this fill
 	readBuffer    = 32 << 10  // one burst of requests
 	keepBuffer    = 256 << 10 // a larger buffer is not kept for reuse
+	quietBuffer   = 4 << 10   // what a connection's buffers may take while it is silent
 	defaultWindow = 65535     // HTTP/2's windows before SETTINGS and WINDOW_UPDATE
 	maxWindow     = math.MaxInt32
 	maxAnswers    = 100000 // control frames a peer may save up by taking DATA

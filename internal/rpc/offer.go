@@ -3,11 +3,12 @@ package rpc
 import "golang.org/x/net/http2"
 
 // Offer appends n messages, each behind its five-byte prefix, to what the stream
-// has to send, if less than budget bytes wait there for the peer. The bytes are
-// copied. It never blocks and does not send: Flush does, or whatever else is sent
-// on the connection. It may be called by anybody, beside Send and Recv. It returns
-// false if nothing was taken; where the call is over, true, since nobody will miss
-// it.
+// has to send, if they and what waits there for the peer are within budget bytes.
+// Where no more than half of the budget waits, they are taken whatever their size.
+// The bytes are copied. It never blocks and does not send: Flush does, or whatever
+// else is sent on the connection. It may be called by anybody, beside Send and Recv.
+// It returns false if nothing was taken; where the call is over, true, since nobody
+// will miss it.
 func (s *Stream) Offer(messages []byte, n, budget int) bool {
 	call := s.call
 	c := call.conn
@@ -16,7 +17,7 @@ func (s *Stream) Offer(messages []byte, n, budget int) bool {
 	if call.answered || call.closed || c.mu.dead {
 		return true
 	}
-	if call.queued >= budget {
+	if call.queued > budget/2 && call.queued+len(messages) > budget {
 		return false
 	}
 	call.sendHeadersLocked(s.header)

@@ -59,10 +59,10 @@ func TestOfferStaysWithinItsBudget(t *testing.T) {
 	if ready.Load() != 0 {
 		t.Error("room was told of where there was none")
 	}
-	if !s.Offer(one, 1, 501) && s.Offer(one, 1, 502) {
+	if !s.Offer(one, 1, 600) && s.Offer(one, 1, 601) {
 		p.fr.WriteWindowUpdate(1, 501+100)
 	} else {
-		t.Error("501 bytes wait, which is within 502 and not within 501")
+		t.Error("501 bytes wait, and 100 more are within 601 and not within 600")
 	}
 	p.push()
 	for got < 1100 {
@@ -71,6 +71,72 @@ func TestOfferStaysWithinItsBudget(t *testing.T) {
 	if got != 1100 || ready.Load() != 1 {
 		t.Errorf("%d bytes came, and room was told of %d times", got, ready.Load())
 	}
+	s.StopRecv()
+	p.wantStatus(1, "0")
+}
+
+// A message that is larger than all of the budget is taken where there is room, and
+// then nothing beside it: a stream of large messages holds one of them.
+func TestOfferOfLargeMessages(t *testing.T) {
+	h, given := offering(t)
+	p := rawDial(t, h, window(0))
+	p.headers(1, "Offer", false)
+	p.push()
+	s := <-given
+	large := message(strings.Repeat("x", 5000))
+	if !s.Offer(message(strings.Repeat("x", 395)), 1, 800) || !s.Room(400, func() { t.Error("there was room") }) {
+		t.Error("there is no room where half of the budget waits")
+	}
+	if !s.Offer(large, 1, 800) {
+		t.Error("there was room, and a large message was not taken")
+	}
+	if s.Offer(large, 1, 800) || s.Offer(message("x"), 1, 800) {
+		t.Error("something was taken beside a message that is larger than the budget")
+	}
+	s.StopRecv()
+}
+
+// A connection that was sent a lot gives its buffers back when it is silent, and goes
+// on with others.
+func TestASilentConnectionGivesItsBuffersBack(t *testing.T) {
+	h, given := offering(t)
+	p := rawDial(t, h)
+	p.headers(1, "Offer", false)
+	p.push()
+	s := <-given
+	c, o := s.call.conn, &s.call.conn.mu.out
+	large := message(strings.Repeat("x", 10_000))
+	send := func() {
+		if !s.Offer(large, 1, 1<<20) {
+			t.Fatal("there was room")
+		}
+		s.Flush()
+		for got := 0; got < len(large); {
+			got += len(p.until("data", func(e event) bool { return e.typ == http2.FrameData }).data)
+		}
+	}
+	holds := func() int { return cap(o.out) + cap(o.buf) }
+	send()
+	c.mu.Lock()
+	if holds() < len(large) || o.large == 0 {
+		t.Errorf("buffers of %d bytes, to be looked at at %d", holds(), o.large)
+	}
+	c.giveBackLocked(o.large - 1)
+	c.giveBackLocked(o.large)
+	if holds() < len(large) {
+		t.Error("buffers that are in use were given back")
+	}
+	c.giveBackLocked(o.large)
+	if holds() != 0 || o.large != 0 {
+		t.Errorf("buffers of %d bytes are kept for nothing", holds())
+	}
+	c.mu.Unlock()
+	send()
+	c.mu.Lock()
+	if o.large == 0 {
+		t.Error("nobody looks at the buffers any more")
+	}
+	c.mu.Unlock()
 	s.StopRecv()
 	p.wantStatus(1, "0")
 }

@@ -8,12 +8,13 @@ import (
 )
 
 // A connection has one timer for everything it must do at a time: expire calls,
-// ask a silent peer for a sign of life, end its drain, release the reserve. It
-// is set to the earliest of them and looks at all when it fires.
+// ask a silent peer for a sign of life, end its drain, release the reserve, give
+// buffers back. It is set to the earliest of them and looks at all when it fires.
 
 const (
 	reserveStall = time.Second     // how long bulk may wait for the reserve alone
 	drainWait    = 5 * time.Second // how long the drain PING may take
+	quietAfter   = time.Second     // how long large buffers are kept for nothing
 )
 
 // wakeAtLocked makes sure that onTimer runs at t, or before.
@@ -61,6 +62,7 @@ func (c *Conn) onTimer() {
 			c.wakeAtLocked(t)
 		}
 	}
+	c.giveBackLocked(now)
 	if c.mu.drainPhase == drainAsked {
 		if now >= c.mu.drainAt {
 			c.drainLastLocked()

@@ -18,6 +18,8 @@ type outbox struct {
 	writing bool   // someone is in a write of sending, outside the lock
 	blocked bool   // the socket is the writer's until all is sent
 	running bool   // routineWrite was started
+	large   int64  // when to look whether out and buf are still used for much; 0: never
+	busy    bool   // they were, since the last look
 
 	window       int64 // what the peer's connection window still takes
 	streamWindow int64 // the peer's initial window of a stream
@@ -148,14 +150,38 @@ func (c *Conn) takeLocked() {
 	if len(o.ctl) == 0 {
 		o.sending, o.out = o.out, spare[:0]
 		o.buf = o.sending
+	} else {
+		// Control frames are few: copying behind them is cheaper than a second write.
+		o.buf = append(append(spare[:0], o.ctl...), o.out...)
+		o.sending, o.ctl, o.out = o.buf, o.ctl[:0], o.out[:0]
+		if cap(o.out) > keepBuffer {
+			o.out = nil
+		}
+	}
+	if len(o.sending) > quietBuffer {
+		o.busy = true
+	}
+	if o.large == 0 && cap(o.buf)+cap(o.out) > quietBuffer {
+		o.large = c.s.now() + int64(quietAfter)
+		c.wakeAtLocked(o.large)
+	}
+}
+
+// giveBackLocked drops large buffers that have not been needed for a while: most
+// connections are silent most of the time, and many have had a large answer once.
+func (c *Conn) giveBackLocked(now int64) {
+	o := &c.mu.out
+	switch {
+	case o.large == 0:
+		return
+	case now < o.large:
+	case o.busy, o.backlog() > 0:
+		o.busy, o.large = false, now+int64(quietAfter)
+	default:
+		o.out, o.buf, o.large = nil, nil, 0
 		return
 	}
-	// Control frames are few: copying behind them is cheaper than a second write.
-	o.buf = append(append(spare[:0], o.ctl...), o.out...)
-	o.sending, o.ctl, o.out = o.buf, o.ctl[:0], o.out[:0]
-	if cap(o.out) > keepBuffer {
-		o.out = nil
-	}
+	c.wakeAtLocked(o.large)
 }
 
 func (c *Conn) handOverLocked() {
