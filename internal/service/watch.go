@@ -83,7 +83,7 @@ func (w *watches) budget() int {
 }
 
 func (s *Service) startWatches() *watches {
-	w := &watches{c: s.c.Watch.withDefaults(), hub: s.c.Machine.Watch, runner: watch.Run(s.c.Machine.Watch), stop: make(chan struct{})}
+	w := &watches{c: s.c.Watch.withDefaults(), hub: s.c.Machine.Watch, runner: watch.Run(s.c.Machine.Watch, stepAndRest), stop: make(chan struct{})}
 	w.mu.streams = map[*watchStream]struct{}{}
 	w.wg.Go(func() { w.routineKeep(s) })
 	return w
@@ -127,6 +127,32 @@ func (w *watches) routineKeep(s *Service) {
 		case <-w.stop:
 			return
 		}
+	}
+}
+
+// Handing out takes a write for each connection that it concerns, whether one event or
+// ten: where it has cost something, the next one waits for more. It takes a tenth of the
+// time at most that way, up to a rest that nobody notices; a short one would last longer
+// than it should, since timers are not that exact, and is left out.
+const (
+	restShare    = 10
+	shortestRest = 500 * time.Microsecond
+	longestRest  = 2 * time.Millisecond
+)
+
+// stepAndRest is how fast watchers are told.
+func stepAndRest(step func(), stop <-chan struct{}) {
+	began := time.Now()
+	step()
+	rest := min(restShare*time.Since(began), longestRest)
+	if rest < shortestRest {
+		return
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
 	}
 }
 

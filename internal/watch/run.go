@@ -16,11 +16,15 @@ type Runner struct {
 // mostCatchingUp is how many streams may be read for at a time.
 const mostCatchingUp = 4
 
-// Run starts the goroutines. The caller closes the Runner when nothing is taken in
-// any more.
-func Run(h *Hub) *Runner {
+// Pace makes a step, and then waits if it wants what has come meanwhile to be handed
+// out in one go, but no longer than until stop is closed.
+type Pace func(step func(), stop <-chan struct{})
+
+// Run starts the goroutines, of which one steps at a pace. The caller closes the Runner
+// when nothing is taken in any more.
+func Run(h *Hub, pace Pace) *Runner {
 	r := &Runner{h: h, stop: make(chan struct{})}
-	r.wg.Go(r.routineStep)
+	r.wg.Go(func() { r.routineStep(pace) })
 	for range min(mostCatchingUp, max(1, runtime.GOMAXPROCS(0)-1)) {
 		r.wg.Go(r.routineCatchUp)
 	}
@@ -34,11 +38,11 @@ func (r *Runner) Close() {
 	r.wg.Wait()
 }
 
-func (r *Runner) routineStep() {
+func (r *Runner) routineStep(pace Pace) {
 	for {
 		select {
 		case <-r.h.Due():
-			r.h.Step()
+			pace(r.h.Step, r.stop)
 		case <-r.stop:
 			return
 		}

@@ -97,7 +97,7 @@ func TestRunning(t *testing.T) {
 	var view atomic.Pointer[mvcc.View]
 	view.Store(r.view)
 	r.hub = New(Options{View: view.Load, InboxBytes: 10 << 10})
-	runner := Run(r.hub)
+	runner := Run(r.hub, func(step func(), _ <-chan struct{}) { step() })
 	const last = 3000
 	var clients sync.WaitGroup
 	failed := make(chan error, 100)
