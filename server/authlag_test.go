@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"regexp"
 	"runtime"
 	"runtime/pprof"
@@ -252,17 +254,41 @@ func TestADismissedAdministratorAtALaggingMember(t *testing.T) {
 	}
 }
 
+// exchange sends the first request of a stream, and takes the first answer.
+func (s somebody) exchange(method string, req, res any) error {
+	ctx, cancel := context.WithTimeout(s.with(s.t.Context()), time.Minute)
+	defer cancel()
+	stream, err := s.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/etcdserverpb."+method)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(req); err != nil && !errors.Is(err, io.EOF) { // the answer says why
+		return err
+	}
+	return stream.RecvMsg(res)
+}
+
+// started is how many calls a member has begun to answer.
+func started(m *Member) (n uint64) {
+	for _, one := range m.rpc.Stats().Methods {
+		n += one.Started
+	}
+	return n
+}
+
 // A right is given, and that is acknowledged. A member that has not heard of it yet does
-// not refuse the writes that it is to.
+// not refuse what it is to.
 func TestAFreshRightAtALaggingMember(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	members, leader, follower, c := lagging(t)
 	there, here := somebody{t, dial(t, members[leader]), ""}, dial(t, members[follower])
-	there.addRole("r", permission(authpb.Permission_READWRITE, "k", ""))
+	there.addRole("r", permission(authpb.Permission_READWRITE, "k", "l"))
 	there.addUser("bob", "pw")
 	root := there.enable()
 	lease := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 60})
 	must[pb.PutResponse](root, "KV/Put", &pb.PutRequest{Key: []byte("k"), Lease: lease.ID})
+	revoked := must[pb.LeaseGrantResponse](root, "Lease/LeaseGrant", &pb.LeaseGrantRequest{TTL: 60})
+	must[pb.PutResponse](root, "KV/Put", &pb.PutRequest{Key: []byte("k2"), Lease: revoked.ID})
 	bob := there.login("bob", "pw")
 	bob.conn = here
 	requests := map[string]func() error{
@@ -282,7 +308,23 @@ func TestAFreshRightAtALaggingMember(t *testing.T) {
 			return err
 		},
 		"lease revoke": func() error {
-			_, err := ask[pb.LeaseRevokeResponse](bob, "Lease/LeaseRevoke", &pb.LeaseRevokeRequest{ID: lease.ID})
+			_, err := ask[pb.LeaseRevokeResponse](bob, "Lease/LeaseRevoke", &pb.LeaseRevokeRequest{ID: revoked.ID})
+			return err
+		},
+		"time to live": func() error {
+			_, err := ask[pb.LeaseTimeToLiveResponse](bob, "Lease/LeaseTimeToLive", &pb.LeaseTimeToLiveRequest{ID: lease.ID, Keys: true})
+			return err
+		},
+		"keep-alive": func() error {
+			return bob.exchange("Lease/LeaseKeepAlive", &pb.LeaseKeepAliveRequest{ID: lease.ID}, &pb.LeaseKeepAliveResponse{})
+		},
+		"watch": func() error {
+			var res pb.WatchResponse
+			create := &pb.WatchCreateRequest{Key: []byte("k")}
+			err := bob.exchange("Watch/Watch", &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}, &res)
+			if err == nil && res.Canceled {
+				err = errors.New(res.CancelReason)
+			}
 			return err
 		},
 	}
@@ -292,6 +334,7 @@ func TestAFreshRightAtALaggingMember(t *testing.T) {
 
 	c.to.Store(members[follower].state.Data.Identity.MemberID)
 	must[pb.AuthUserGrantRoleResponse](root, "Auth/UserGrantRole", &pb.AuthUserGrantRoleRequest{User: "bob", Role: "r"})
+	before := started(members[follower])
 	type outcome struct {
 		what string
 		err  error
@@ -300,7 +343,8 @@ func TestAFreshRightAtALaggingMember(t *testing.T) {
 	for what, do := range requests {
 		go func() { done <- outcome{what, do()} }()
 	}
-	time.Sleep(300 * time.Millisecond) // they wait
+	require.Eventually(t, func() bool { return started(members[follower]) == before+uint64(len(requests)) }, 20*time.Second, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // who did not wait would be told by then
 	early := len(done)
 	c.to.Store(0)
 	for range cap(done) {

@@ -187,11 +187,25 @@ func (s *Service) barredInline(d door, inline func(*rpc.Call)) func(*rpc.Call) {
 	}
 }
 
-// early says that a write which err refuses may have been given its right in a state
+// early says that a request which err refuses may have been given its right in a state
 // to which this member has not come yet: it is to be judged behind a barrier. caughtUp
 // says that it was.
 func (s *Service) early(err error, caughtUp bool) bool {
 	return !caughtUp && errors.Is(err, errs.PermissionDenied) && !s.c.Replica.Alone()
+}
+
+// judged is what judge says, for callers that may wait: where it refuses what may have
+// been allowed in a state to which this member has not come yet, it is asked again in
+// that state.
+func (s *Service) judged(ctx context.Context, judge func() error) error {
+	err := judge()
+	if !s.early(err, false) {
+		return err
+	}
+	if err := s.waitApplied(ctx); err != nil {
+		return err
+	}
+	return judge()
 }
 
 // barredBytes bounds what the requests of all connections take that wait behind a barrier

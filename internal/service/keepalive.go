@@ -154,14 +154,16 @@ func (s *Service) mayRenew(ctx context.Context, stream *rpc.Stream, all []renewa
 	if !s.c.Machine.View().Auth.Enabled {
 		return nil
 	}
-	by, err := s.rightsNow(ctx, s.credentialOf(stream))
-	if err == nil {
-		err = by.Auth.CheckUser(by.Subject)
-	}
-	for i := 0; err == nil && i < len(all); i++ {
-		err = by.Lease(auth.Write, all[i].id)
-	}
-	return err
+	return s.judged(ctx, func() error {
+		by, err := s.rightsNow(ctx, s.credentialOf(stream))
+		if err == nil {
+			err = by.Auth.CheckUser(by.Subject)
+		}
+		for i := 0; err == nil && i < len(all); i++ {
+			err = by.Lease(auth.Write, all[i].id)
+		}
+		return err
+	})
 }
 
 // renewAll renews leases, here or at the leader. Those that are not there have a

@@ -89,9 +89,14 @@ func (s *Service) leaseTimeToLive(ctx context.Context, stream *rpc.Stream) error
 		return err
 	}
 	if r.Keys {
-		if by, err := s.rightsNow(ctx, s.credentialOf(stream)); err != nil {
-			return toStatus(err)
-		} else if err := by.Lease(auth.Read, r.ID); err != nil {
+		err := s.judged(ctx, func() error {
+			by, err := s.rightsNow(ctx, s.credentialOf(stream))
+			if err == nil {
+				err = by.Lease(auth.Read, r.ID)
+			}
+			return err
+		})
+		if err != nil {
 			return toStatus(err)
 		}
 	}

@@ -267,15 +267,18 @@ func (ws *watchStream) handle(ctx context.Context, r *etcdserverpb.WatchRequest)
 
 func (ws *watchStream) create(ctx context.Context, r *etcdserverpb.WatchCreateRequest) {
 	var refused error
-	_, err := ws.s.rightsNow(ctx, ws.who) // in a state that knows the token
-	if err == nil {
+	err := ws.s.judged(ctx, func() (err error) {
+		if _, err = ws.s.rightsNow(ctx, ws.who); err != nil { // in a state that knows the token
+			return err
+		}
 		refused, err = ws.stands.create(watch.Request{
 			Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, ID: r.WatchId,
 			NoPut:    slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NOPUT),
 			NoDelete: slices.Contains(r.Filters, etcdserverpb.WatchCreateRequest_NODELETE),
 			Prev:     r.PrevKv, Notify: r.ProgressNotify, Fragment: r.Fragment,
 		})
-	}
+		return err
+	})
 	if err != nil {
 		ws.hub.Refuse(reasonOf(err))
 	}
