@@ -101,6 +101,8 @@ type Config struct {
 	Metrics string // "basic", or "extensive": with the durations of calls
 
 	WarningApplyDuration time.Duration // entries that take longer to be applied are logged
+	WarningUnaryDuration time.Duration // and requests that take longer to be answered; 0: none
+	EnablePprof          bool          // profiles of this process are served on client ports
 
 	EnableGRPCGateway bool // the RPCs as JSON under /v3/
 
@@ -168,6 +170,8 @@ func settings(c *Config) []setting {
 		{section: "Logging and monitoring", name: "log-outputs", help: "default, stderr, stdout or paths of files", value: (*list)(&c.LogOutputs)},
 		{section: "Logging and monitoring", name: "listen-metrics-urls", help: "further URLs for /metrics, /health, /livez, /readyz", value: (*urls)(&c.ListenMetricsURLs)},
 		{section: "Logging and monitoring", name: "warning-apply-duration", help: "entries that take longer to be applied are logged, and counted as slow", value: (*duration)(&c.WarningApplyDuration), fileValue: (*nanos)(&c.WarningApplyDuration)},
+		{section: "Logging and monitoring", name: "warning-unary-request-duration", help: "requests that take longer to be answered are logged; 0: none", value: (*duration)(&c.WarningUnaryDuration), fileValue: (*nanos)(&c.WarningUnaryDuration)},
+		{section: "Logging and monitoring", name: "enable-pprof", help: "serve profiles of this process under /debug/pprof/ on client ports, to whoever asks; --log-level=debug does too", value: (*boolean)(&c.EnablePprof)},
 		{section: "Logging and monitoring", name: "metrics", help: "basic, or extensive: with the durations of calls", value: (*text)(&c.Metrics)},
 
 		{section: "Security", name: "cert-file", fileKey: "client-transport-security.cert-file", help: "certificate shown to clients on https and unixs URLs", value: (*text)(&c.ClientCertFile)},
@@ -222,8 +226,8 @@ var refused = strings.Fields(`
 	discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert discovery-key
 	discovery-cacert discovery-user discovery-password discovery-fallback discovery-srv discovery-srv-name discovery-config
 	v2-deprecation
-	enable-pprof logger enable-log-rotation log-rotation-config-json
-	warning-unary-request-duration enable-distributed-tracing distributed-tracing-address
+	logger enable-log-rotation log-rotation-config-json
+	enable-distributed-tracing distributed-tracing-address
 	distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate
 	corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval
 	downgrade-check-time bootstrap-defrag-threshold-megabytes`)
@@ -260,6 +264,7 @@ func Default() *Config {
 		BcryptCost:               password.DefaultCost,
 		Metrics:                  "basic",
 		WarningApplyDuration:     100 * time.Millisecond,
+		WarningUnaryDuration:     300 * time.Millisecond,
 		TLSProtocol:              cert.Protocol{MinVersion: tls.VersionTLS12},
 		SelfSignedYears:          1,
 		CORS:                     []string{"*"},

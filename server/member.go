@@ -163,11 +163,10 @@ func (m *Member) start(ctx context.Context) error {
 		return errors.Join(err, d.Log.Close())
 	}
 	answers := service.NewAnswers()
-	slow := &slowApplies{limit: c.WarningApplyDuration, logger: m.logger, now: time.Now}
 	m.replica = replica.New(replica.Config{
 		Node:         node,
 		Log:          d.Log,
-		State:        m.counts.Machine(m.state, c.WarningApplyDuration, slow.note),
+		State:        m.counts.Machine(m.state, c.WarningApplyDuration, m.slowApplies()),
 		Settled:      answers.Flush,
 		FirstRead:    service.FirstRequestID(d.Identity.MemberID, began.UnixMilli()),
 		Now:          func() time.Duration { return time.Since(began) },
@@ -280,16 +279,21 @@ const waitReport = 5 * time.Second
 // serve opens the doors.
 func (m *Member) serve() error {
 	maxMessage := int(m.config.MaxRequestBytes) + messageSlack
-	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage, Origins: m.config.CORS, Hosts: m.config.HostWhitelist}
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts, Gateway: m.config.EnableGRPCGateway, MaxRequest: maxMessage, Origins: m.config.CORS, Hosts: m.config.HostWhitelist,
+		Profiles: m.config.EnablePprof || m.config.LogLevel == "debug"}
 	extensive := m.config.Metrics == "extensive"
+	slow := make(slowCalls, mostSlowCalls)
+	m.background.Go(func() { m.routineSlowCalls(slow) })
 	var err error
 	m.rpc, err = rpc.NewServer(rpc.Options{
-		Methods:  m.service.Methods(),
-		NewState: service.NewConnState,
-		Ended:    m.service.Ended,
-		Web:      web.Client(m.service, served),
-		Latency:  extensive,
-		Settled:  m.service.Kick,
+		Methods:   m.service.Methods(),
+		NewState:  service.NewConnState,
+		Ended:     m.service.Ended,
+		Web:       web.Client(m.service, served),
+		Latency:   extensive,
+		Settled:   m.service.Kick,
+		SlowAfter: m.config.WarningUnaryDuration,
+		Slow:      slow.note,
 		Limits: rpc.Limits{
 			MaxStreams:        m.config.MaxConcurrentStreams,
 			MaxMessage:        maxMessage,

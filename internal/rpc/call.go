@@ -23,7 +23,7 @@ type Call struct {
 	h        *headers
 	own      headers // h of a call whose header block nobody else had
 	deadline int64   // Server.now time; 0: none
-	began    int64   // the same, with Options.Latency
+	began    int64   // the same: of the burst that it came with
 	turn     int64   // the same, for inline methods
 
 	// Owned by the connection's goroutine.
@@ -451,8 +451,14 @@ func (c *Conn) closeLocked(call *Call) {
 		}
 		st := c.mu.counters.of(call.m)
 		st.Handled[call.code%codes.Code(numCodes)]++
-		if c.s.opt.Latency {
-			st.Took.observe(time.Duration(c.s.now() - call.began))
+		if slow := c.s.opt.SlowAfter; c.s.opt.Latency || slow > 0 {
+			took := time.Duration(c.s.now() - call.began)
+			if c.s.opt.Latency {
+				st.Took.observe(took)
+			}
+			if slow > 0 && took >= slow && call.m.Inline != nil {
+				c.s.opt.Slow(call.h.path, c.RemoteAddr(), took, call.code)
+			}
 		}
 	}
 	call.endContextLocked()

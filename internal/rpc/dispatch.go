@@ -130,9 +130,7 @@ func (c *Conn) open(call *Call) {
 	c.mu.calls[call.id] = call
 	if call.m != nil {
 		c.mu.counters.of(call.m).Started++
-		if c.s.opt.Latency {
-			call.began = c.s.now()
-		}
+		call.began = c.burstAt
 	}
 	c.scheduleLocked(call)
 	c.mu.Unlock()

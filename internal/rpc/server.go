@@ -59,8 +59,13 @@ type Options struct {
 	// Ended, if set, hears of every call with a mark that has ended, and how. It is called under locks: it must not wait, nor call back.
 	Ended func(path string, mark any, code codes.Code)
 	// Latency has the time that calls take counted, in MethodStats.Took. It costs
-	// two looks at the clock per call.
+	// a look at the clock per call.
 	Latency bool
+	// SlowAfter, if above zero, has Slow hear of each call of an inline handler that
+	// took so long or longer, at its end. Slow is called under locks: it must not wait, nor call back.
+	// It costs what Latency costs, once.
+	SlowAfter time.Duration
+	Slow      func(path string, remote net.Addr, took time.Duration, code codes.Code)
 	// Logger gets a few lines about listeners and refused connections, never one
 	// per request. Nil: none.
 	Logger *zap.Logger

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"sort"
 	"time"
@@ -59,6 +60,8 @@ type Options struct {
 	Hosts []string
 	// MaxRequest is the size of the largest request as a message.
 	MaxRequest int
+	// Profiles has the process's profiles served under /debug/pprof/ on client ports.
+	Profiles bool
 }
 
 // Client returns what is served on client ports.
@@ -70,6 +73,9 @@ func Client(m Member, o Options) http.Handler {
 		mux.Handle("/v3beta/", g)
 	}
 	addHealth(mux, m, o)
+	if o.Profiles {
+		addProfiles(mux)
+	}
 	mux.HandleFunc("/version", get(func(w http.ResponseWriter, _ *http.Request) { serveVersion(w, m) }))
 	return crossOrigin(o.Origins, knownHost(o.Hosts, mux))
 }
@@ -79,6 +85,15 @@ func Metrics(m Member, o Options) http.Handler {
 	mux := http.NewServeMux()
 	addHealth(mux, m, o)
 	return mux
+}
+
+// addProfiles serves what "go tool pprof" asks for.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 }
 
 // get refuses other methods than GET.
