@@ -1,13 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,71 +24,111 @@ const joinTimeout = 20 * time.Second
 // join asks the members that --initial-cluster names about the cluster, and finds
 // this one among those that were added to it.
 func (m *Member) join(ctx context.Context, named []member.Member, self member.Member) (datadir.Beginning, error) {
-	dial, err := m.config.peerClientTLS(m.logger.Named("peer-tls"))
-	if err != nil {
-		return datadir.Beginning{}, err
-	}
-	client := peer.NewClient(peer.ClientConfig{TLS: dial, DialTimeout: time.Second})
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
+	var found *said
 	var why []error
-	for _, one := range named {
-		if one.ID == self.ID {
-			continue
+	err := m.askOthers(ctx, named, self, func(client *peer.Client, s said) (patience time.Duration, err error) {
+		if err := m.checkNotStarted(s.members, func(p peer.Member) bool { return sameURLs(p.PeerURLs, self.PeerURLs) }); err != nil {
+			return 0, err
 		}
-		for _, url := range one.PeerURLs {
-			members, cluster, err := client.Members(ctx, url)
-			if err == nil {
-				err = compatible(ctx, client, url)
-			}
-			if err != nil {
-				why = append(why, err)
-				continue
-			}
-			return m.joining(named, self, members, cluster)
+		if s.err == nil {
+			s.err = compatible(ctx, client, s.url)
 		}
-	}
-	if len(why) == 0 {
+		if s.err != nil {
+			why = append(why, s.err)
+			return 0, nil
+		}
+		found = cmp.Or(found, &s)
+		return newTimeout, nil // one that lags may not know that this one has started
+	})
+	switch {
+	case err != nil:
+		return datadir.Beginning{}, err
+	case found != nil:
+		return m.joining(named, self, found.members, found.cluster)
+	case len(why) == 0:
 		return datadir.Beginning{}, errors.New("--initial-cluster names no other member to join")
 	}
 	return datadir.Beginning{}, fmt.Errorf("no member of --initial-cluster says who is in the cluster: %w", errors.Join(why...))
 }
 
-// newTimeout is how long the others may take to say whether a new cluster is new.
+// newTimeout is how long the others may take to say whether this member is new.
 const newTimeout = 2 * time.Second
 
 // checkNew asks the other members of a new cluster whether this one has been a
 // member already. One that has lost its data has lost its votes: it must not count
 // as if nothing had been. Those that do not answer are not there yet.
 func (m *Member) checkNew(ctx context.Context, members []member.Member, self member.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, newTimeout)
+	defer cancel()
+	return m.askOthers(ctx, members, self, func(_ *peer.Client, s said) (time.Duration, error) {
+		return 0, m.checkNotStarted(s.members, func(p peer.Member) bool { return p.ID == self.ID })
+	})
+}
+
+// said is what another member says of who is in its cluster.
+type said struct {
+	url     string
+	members []peer.Member
+	cluster uint64
+	err     error
+}
+
+// askOthers asks all others at once who is in their cluster, and has hear take what they
+// say, one by one, until all have answered, hear returns an error, or as much patience as
+// it has returned is over.
+func (m *Member) askOthers(ctx context.Context, members []member.Member, self member.Member, hear func(*peer.Client, said) (patience time.Duration, err error)) error {
 	dial, err := m.config.peerClientTLS(m.logger.Named("peer-tls"))
 	if err != nil {
 		return err
 	}
-	client := peer.NewClient(peer.ClientConfig{TLS: dial, DialTimeout: newTimeout})
+	client := peer.NewClient(peer.ClientConfig{TLS: dial, DialTimeout: time.Second})
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, newTimeout)
-	defer cancel()
 	var asking sync.WaitGroup
-	var known atomic.Bool
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before the wait
+	var urls []string
 	for _, one := range members {
-		if one.ID == self.ID {
-			continue
-		}
-		for _, url := range one.PeerURLs {
-			asking.Go(func() {
-				present, _, err := client.Members(ctx, url)
-				if err == nil && slices.ContainsFunc(present, func(p peer.Member) bool { return p.ID == self.ID && len(p.ClientURLs) > 0 }) {
-					known.Store(true)
-				}
-			})
+		if one.ID != self.ID {
+			urls = append(urls, one.PeerURLs...)
 		}
 	}
-	asking.Wait()
-	if known.Load() {
-		return fmt.Errorf("member %x has already been bootstrapped, and its data is not in %s: remove it with `etcdctl member remove`, add it anew with `etcdctl member add`, and start it with --initial-cluster-state=existing",
-			self.ID, m.config.directory())
+	answers := make(chan said, len(urls))
+	for _, url := range urls {
+		asking.Go(func() {
+			s := said{url: url}
+			s.members, s.cluster, s.err = client.Members(ctx, url)
+			answers <- s
+		})
+	}
+	var over <-chan time.Time
+	for range urls {
+		select {
+		case s := <-answers:
+			patience, err := hear(client, s)
+			if err != nil {
+				return err
+			}
+			if patience > 0 && over == nil {
+				over = time.After(patience)
+			}
+		case <-over:
+			return nil
+		}
+	}
+	return nil
+}
+
+// checkNotStarted refuses a member without data that is taken for one which has had some:
+// it has told the others by what URLs clients come.
+func (m *Member) checkNotStarted(members []peer.Member, self func(peer.Member) bool) error {
+	for _, p := range members {
+		if self(p) && len(p.ClientURLs) > 0 {
+			return fmt.Errorf("member %x has already been bootstrapped, and its data is not in %s: remove it with `etcdctl member remove`, add it anew with `etcdctl member add`, and start it with --initial-cluster-state=existing",
+				p.ID, m.config.directory())
+		}
 	}
 	return nil
 }

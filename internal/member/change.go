@@ -69,7 +69,9 @@ func (v *View) Change(data []byte, maxLearners int) (next *View, c *raftpb.ConfC
 
 // Decide returns the view after a configuration change, or why it is refused.
 // Errors: errs.MemberExist, errs.MemberNotFound (also for one that was removed),
-// errs.PeerURLExist, errs.MemberNotLearner, errs.TooManyLearners.
+// errs.PeerURLExist, errs.MemberNotLearner, errs.TooManyLearners,
+// errs.MemberNotEnoughStarted for the removal of the last voter, on which raft panics,
+// now and whenever the entry is met again.
 func (v *View) Decide(c *raftpb.ConfChange, maxLearners int) (*View, error) {
 	id := c.GetNodeId()
 	if v.IsRemoved(id) {
@@ -118,8 +120,12 @@ func (v *View) remove(id uint64) (*View, error) {
 	if !exists {
 		return nil, errs.MemberNotFound
 	}
+	rest := slices.Delete(slices.Clone(v.Members), i, i+1)
+	if !slices.ContainsFunc(rest, func(m Member) bool { return !m.Learner }) {
+		return nil, errs.MemberNotEnoughStarted
+	}
 	next := *v
-	next.Members = slices.Delete(slices.Clone(v.Members), i, i+1)
+	next.Members = rest
 	at, _ := slices.BinarySearch(v.Removed, id)
 	next.Removed = slices.Insert(slices.Clone(v.Removed), at, id)
 	return &next, nil

@@ -211,9 +211,11 @@ func (r *Core) ProposeInTerm(term, id uint64, data []byte, c Caller) error {
 const maxGap = 5000
 
 // ProposeChange is Propose for a change of the configuration, a raftpb.ConfChange
-// of that id.
-func (r *Core) ProposeChange(id uint64, data []byte, c Caller) error {
-	return r.inbox.propose(proposal{id: id, data: data, caller: c, change: true}, r.c.RequestTicks)
+// of that id. It waits while another change is not applied yet, so that whether it may
+// be is asked each time it is offered, on the loop's goroutine: where allowed, which may
+// be nil, returns an error, the caller is told and nothing was logged.
+func (r *Core) ProposeChange(id uint64, data []byte, allowed func() error, c Caller) error {
+	return r.inbox.propose(proposal{id: id, data: data, caller: c, change: true, allowed: allowed}, r.c.RequestTicks)
 }
 
 // Read asks for a read barrier: when c is told, everything acknowledged to

@@ -40,9 +40,10 @@ type proposal struct {
 	id       uint64
 	data     []byte
 	caller   Caller
-	change   bool   // of the configuration
-	term     uint64 // in which this member must lead for it to be offered; 0 for any
-	deadline int64  // tick at which it has waited long enough
+	change   bool         // of the configuration
+	allowed  func() error // of a change: whether it may be now; nil: it may
+	term     uint64       // in which this member must lead for it to be offered; 0 for any
+	deadline int64        // tick at which it has waited long enough
 }
 
 // inbox is what waits for the loop. Everything may be put in by anybody; the

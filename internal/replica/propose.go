@@ -30,6 +30,10 @@ func (r *Core) propose() {
 func (r *Core) offer(proposals []proposal) {
 	proposals = r.dropOutdated(proposals)
 	for len(proposals) > 0 {
+		if r.refused(proposals[0]) {
+			proposals = proposals[1:]
+			continue
+		}
 		n := slices.IndexFunc(proposals, func(p proposal) bool { return p.change })
 		var err error
 		switch n {
@@ -48,6 +52,20 @@ func (r *Core) offer(proposals []proposal) {
 		}
 		proposals = proposals[n:]
 	}
+}
+
+// refused says whether a proposal may not be as things are now, and answers it then.
+func (r *Core) refused(p proposal) bool {
+	if p.allowed == nil {
+		return false
+	}
+	err := p.allowed()
+	if err != nil {
+		if c := r.calls.take(p.id); c != nil {
+			c.Done(nil, err)
+		}
+	}
+	return err != nil
 }
 
 // dropOutdated takes out, and answers, what this member has decided as the leader

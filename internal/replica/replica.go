@@ -56,8 +56,8 @@ func (r *Replica) ProposeInTerm(term, id uint64, data []byte, c Caller) error {
 }
 
 // ProposeChange is Core.ProposeChange.
-func (r *Replica) ProposeChange(id uint64, data []byte, c Caller) error {
-	return r.core.ProposeChange(id, data, c)
+func (r *Replica) ProposeChange(id uint64, data []byte, allowed func() error, c Caller) error {
+	return r.core.ProposeChange(id, data, allowed, c)
 }
 
 // GiveAway is Core.GiveAway.

@@ -48,16 +48,17 @@ func (s *Service) addMember(c *rpc.Call, urls []string, learner bool) {
 	if err == nil {
 		err = by.Root()
 	}
-	if err == nil && !learner {
-		err = s.mayAddVoter()
-	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
+	var allowed func() error
+	if !learner {
+		allowed = s.mayAddVoter
+	}
 	added := member.Member{ID: member.ID(urls, member.LaterSalt(time.Now().Unix())), PeerURLs: urls, Learner: learner}
 	change, err := member.Add(added)
-	s.proposeChange(c, change, err, func() {
+	s.proposeChange(c, change, err, allowed, func() {
 		c.Reply(&etcdserverpb.MemberAddResponse{Header: s.protoHeader(0), Member: message(added), Members: s.members()})
 	})
 }
@@ -68,14 +69,15 @@ func (s *Service) memberRemove(c *rpc.Call) {
 	if !decoded(c, r.UnmarshalVT(c.Payload())) {
 		return
 	}
-	if err := s.mayRemove(r.ID); err != nil {
+	allowed := func() error { return s.mayRemove(r.ID) }
+	if err := allowed(); err != nil {
 		fail(c, err)
 		return
 	}
 	if r.ID == s.c.MemberID && s.Leads() {
 		s.c.Replica.GiveAway() // so that the others need not miss a leader first
 	}
-	s.proposeChange(c, member.Remove(r.ID), nil, func() {
+	s.proposeChange(c, member.Remove(r.ID), nil, allowed, func() {
 		c.Reply(&etcdserverpb.MemberRemoveResponse{Header: s.protoHeader(0), Members: s.members()})
 	})
 }
@@ -92,7 +94,7 @@ func (s *Service) memberUpdate(c *rpc.Call) {
 		return
 	}
 	change, err := member.Update(r.ID, urls)
-	s.proposeChange(c, change, err, func() {
+	s.proposeChange(c, change, err, nil, func() {
 		c.Reply(&etcdserverpb.MemberUpdateResponse{Header: s.protoHeader(0), Members: s.members()})
 	})
 }
@@ -114,11 +116,12 @@ func message(m member.Member) *etcdserverpb.Member {
 }
 
 // proposeChange sends a change of the configuration through the log, unless err
-// says that there is none. reply answers c when it is applied.
-func (s *Service) proposeChange(c *rpc.Call, change *raftpb.ConfChange, err error, reply func()) {
+// says that there is none, or allowed, where it is not nil, that it may not be when the
+// changes before it are applied. reply answers c when it is applied.
+func (s *Service) proposeChange(c *rpc.Call, change *raftpb.ConfChange, err error, allowed func() error, reply func()) {
 	if err == nil {
 		s.pending.Add(1)
-		if err = s.offerChange(change, &changed{s, c.Keep(), reply}); err == nil {
+		if err = s.offerChange(change, allowed, &changed{s, c.Keep(), reply}); err == nil {
 			return
 		}
 		s.pending.Add(-1)
@@ -126,14 +129,14 @@ func (s *Service) proposeChange(c *rpc.Call, change *raftpb.ConfChange, err erro
 	fail(c, err)
 }
 
-func (s *Service) offerChange(change *raftpb.ConfChange, caller interface{ Done(any, error) }) error {
+func (s *Service) offerChange(change *raftpb.ConfChange, allowed func() error, caller interface{ Done(any, error) }) error {
 	id := s.newID()
 	change.Id = proto.Uint64(id)
 	data, err := proto.Marshal(change)
 	if err != nil {
 		return err
 	}
-	return s.c.Replica.ProposeChange(id, data, caller)
+	return s.c.Replica.ProposeChange(id, data, allowed, caller)
 }
 
 // changed is a call that waits for its change to be applied.

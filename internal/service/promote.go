@@ -109,15 +109,12 @@ func (s *Service) promoteHere(ctx context.Context, id uint64) error {
 	if first == 0 || float64(learner) < float64(first)*readyShare {
 		return errs.LearnerNotReady
 	}
-	if err := s.mayAddVoter(); err != nil {
-		return err
-	}
 	change, err := member.Promote(id)
 	if err != nil {
 		return err
 	}
 	done := make(waiter, 1)
-	if err := s.offerChange(change, done); err != nil {
+	if err := s.offerChange(change, s.mayAddVoter, done); err != nil {
 		return err
 	}
 	s.Kick()

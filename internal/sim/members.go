@@ -50,7 +50,7 @@ func (c *Cluster) administer() {
 	c.say("the administrator asks host %d: %v of %d", lead.id, change.GetType(), change.GetNodeId())
 	c.calls++
 	w := &changing{c: c, id: c.nextID}
-	if err := lead.core.ProposeChange(c.nextID, data, w); err != nil {
+	if err := lead.core.ProposeChange(c.nextID, data, nil, w); err != nil {
 		w.Done(nil, err)
 	}
 	lead.wake()

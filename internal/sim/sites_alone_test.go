@@ -49,7 +49,7 @@ func TestAReadAtALeaderAloneSeesWhatAPromotedLearnerAcknowledged(t *testing.T) {
 	data, err := proto.Marshal(change)
 	require.NoError(t, err)
 	var promoted, put count
-	require.NoError(t, leader.core.ProposeChange(50, data, &promoted))
+	require.NoError(t, leader.core.ProposeChange(50, data, nil, &promoted))
 	pass()
 	leader.core.Tick() // a heartbeat brings the commit index
 	pass()

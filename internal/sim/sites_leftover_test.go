@@ -56,7 +56,7 @@ func TestTheLeaderOfTwoRemovesItself(t *testing.T) {
 	require.NoError(t, err)
 	var removed count
 	c.lose = func(m *raftpb.Message) bool { return m.GetTo() == 2 && m.GetCommit() > last }
-	require.NoError(t, leader.core.ProposeChange(50, data, &removed))
+	require.NoError(t, leader.core.ProposeChange(50, data, nil, &removed))
 	c.settle()
 	require.EqualValues(t, 1, removed.n.Load())
 	require.Zero(t, removed.failed.Load(), "the client was told that the member is removed")
