@@ -145,7 +145,7 @@ func settings(c *Config) []setting {
 		{section: "Member", name: "election-timeout", help: "milliseconds without a leader after which an election begins", value: (*millis)(&c.ElectionTimeout)},
 		{section: "Member", name: "max-txn-ops", help: "most operations in each list of a transaction", value: (*number)(&c.MaxTxnOps)},
 		{section: "Member", name: "max-request-bytes", help: "most bytes of a request in the log", value: (*number)(&c.MaxRequestBytes)},
-		{section: "Member", name: "max-concurrent-streams", help: "most requests that a connection may have open", value: (*number32)(&c.MaxConcurrentStreams)},
+		{section: "Member", name: "max-concurrent-streams", help: "most requests that a connection may have open; the default stands for 65,536", value: (*number32)(&c.MaxConcurrentStreams)},
 		{section: "Member", name: "grpc-keepalive-min-time", help: "a client that pings more often is cut off", value: (*duration)(&c.KeepAliveMinTime), fileValue: (*nanos)(&c.KeepAliveMinTime)},
 		{section: "Member", name: "grpc-keepalive-interval", help: "time after which a silent connection is pinged; 0 for never", value: (*duration)(&c.KeepAliveInterval), fileValue: (*nanos)(&c.KeepAliveInterval)},
 		{section: "Member", name: "grpc-keepalive-timeout", help: "how long such a ping may go unanswered", value: (*duration)(&c.KeepAliveTimeout), fileValue: (*nanos)(&c.KeepAliveTimeout)},
@@ -214,6 +214,15 @@ func settings(c *Config) []setting {
 		{section: "Unsafe", name: "force-new-cluster", help: "go on as the only member, with what this one has: for when a majority is lost for good", value: (*boolean)(&c.ForceNewCluster)},
 		{section: "Unsafe", name: "unsafe-no-fsync", help: "do not wait for the disk: a power cut may lose acknowledged writes", value: (*boolean)(&c.UnsafeNoFsync)},
 	}
+}
+
+// streams is how many streams a connection may have open. Upstream's default is no bound;
+// a peer must not take memory without one, so that the engine's stands in its place: 0.
+func (c *Config) streams() uint32 {
+	if c.MaxConcurrentStreams == math.MaxUint32 {
+		return 0
+	}
+	return c.MaxConcurrentStreams
 }
 
 // refused are upstream's settings that this version does not have. A member

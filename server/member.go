@@ -295,7 +295,7 @@ func (m *Member) serve() error {
 		SlowAfter: m.config.WarningUnaryDuration,
 		Slow:      slow.note,
 		Limits: rpc.Limits{
-			MaxStreams:        m.config.MaxConcurrentStreams,
+			MaxStreams:        m.config.streams(),
 			MaxMessage:        maxMessage,
 			PingInterval:      m.config.KeepAliveMinTime,
 			KeepaliveInterval: m.config.KeepAliveInterval,

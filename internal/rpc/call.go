@@ -436,6 +436,9 @@ func (c *Conn) closeLocked(call *Call) {
 	if call.queued > 0 {
 		c.dropQueueLocked(call)
 	}
+	if call.inRing {
+		c.mu.out.leaveRingsLocked()
+	}
 	if call.early > 0 {
 		c.mu.in.partial -= call.early
 		call.early = 0
@@ -465,6 +468,7 @@ func (c *Conn) closeLocked(call *Call) {
 	if call.recvable != nil {
 		call.recvable.Broadcast()
 		call.sendable.Broadcast()
+		c.room.Broadcast() // it may wait for that too
 	}
 	call.tellRoomLocked()
 	if c.local != nil {

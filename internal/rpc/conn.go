@@ -33,6 +33,7 @@ type Conn struct {
 	maxID      uint32      // the highest stream id the peer used
 	held       []*Call     // complete, waiting for their handler's turn
 	free       []*Call     // finished calls nobody else can hold
+	sweepAt    int         // how many may be held before it is looked which are over
 	ran        bool        // an inline handler ran since the last Settled
 	burstAt    int64       // when the burst being handled began
 	gotPreface bool        // the peer's first SETTINGS arrived

@@ -302,7 +302,27 @@ func (c *Conn) ready(call *Call, bytes int64, room, aliased bool) {
 		call.asm.buf = append(call.asm.buf[:0], call.payload...)
 		call.payload = call.asm.buf
 	}
-	c.held = append(c.held, call)
+	if c.held = append(c.held, call); len(c.held) > c.sweepAt {
+		c.sweepHeld()
+	}
+}
+
+// fewHeld is how many calls may wait for their turn before it is looked whether they are
+// over.
+const fewHeld = 1024
+
+// sweepHeld lets go of calls that are over before their turn has come.
+func (c *Conn) sweepHeld() {
+	kept := c.held[:0]
+	for _, call := range c.held {
+		if call.Over() {
+			c.run(call) // which only tidies up
+		} else {
+			kept = append(kept, call)
+		}
+	}
+	clear(c.held[len(kept):])
+	c.held, c.sweepAt = kept, fewHeld+2*len(kept)
 }
 
 // runHeld runs calls that waited, for one budget's time.

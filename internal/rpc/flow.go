@@ -1,6 +1,10 @@
 package rpc
 
-import "golang.org/x/net/http2"
+import (
+	"slices"
+
+	"golang.org/x/net/http2"
+)
 
 // ring is a first-in first-out queue of calls that take turns.
 type ring struct {
@@ -27,6 +31,28 @@ func (r *ring) pop() *Call {
 		r.q, r.head = r.q[:0], 0
 	}
 	return c
+}
+
+func (r *ring) len() int { return len(r.q) - r.head }
+
+// sweep takes out the calls that are over.
+func (r *ring) sweep() {
+	r.q = slices.DeleteFunc(r.q[r.head:], func(c *Call) bool { return c.closed })
+	r.head = 0
+}
+
+// fewGone is how many calls that are over may stand in a queue for nothing. Above it
+// they are at most half of it: a peer that shuts its window and gives up its calls must
+// not have them kept.
+const fewGone = 64
+
+// leaveRingsLocked is for a call that is over.
+func (o *outbox) leaveRingsLocked() {
+	if o.gone++; o.gone > max(fewGone, (o.small.len()+o.bulk.len())/2) {
+		o.small.sweep()
+		o.bulk.sweep()
+		o.gone = 0
+	}
 }
 
 // sentLocked notes a DATA frame of n bytes.
@@ -120,6 +146,9 @@ func (c *Conn) pumpLocked() {
 			return
 		}
 		call.inRing = false
+		if call.closed {
+			o.gone = max(o.gone-1, 0)
+		}
 		if call.closed || call.queued == 0 || call.sendWindow <= 0 {
 			continue
 		}
@@ -240,6 +269,7 @@ type inbound struct {
 	partial int64 // bytes of incomplete messages, credited early
 	granted int64 // stream windows given beyond the initial one
 	waiting []*Call
+	gone    int // about how many of waiting are over
 
 	resets [64]uint32 // streams we reset last: their frames in flight are no fault
 	nreset int
@@ -341,6 +371,8 @@ func (c *Conn) grantNextLocked() {
 			call.recvWindow += call.wants
 			c.mu.out.ctl = appendWindowUpdate(c.mu.out.ctl, call.id, call.wants)
 			call.wants = 0
+		} else {
+			in.gone = max(in.gone-1, 0)
 		}
 		in.waiting[0] = nil
 		in.waiting = in.waiting[1:]
@@ -349,7 +381,13 @@ func (c *Conn) grantNextLocked() {
 
 // ungrantLocked frees a call's grant for the next.
 func (c *Conn) ungrantLocked(call *Call) {
-	call.wants = 0
+	if in := &c.mu.in; call.wants > 0 {
+		call.wants = 0
+		if in.gone++; in.gone > max(fewGone, len(in.waiting)/2) {
+			in.waiting = slices.DeleteFunc(in.waiting, func(one *Call) bool { return one.wants == 0 })
+			in.gone = 0
+		}
+	}
 	if call.granted == 0 {
 		return
 	}

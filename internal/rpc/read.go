@@ -136,6 +136,31 @@ func (c *Conn) onFrame(f http2.Frame) error {
 	return c.flood() // GOAWAY of the peer's, unknown types
 }
 
+// widenLocked gives all streams the peer's new initial window, which was widest for a
+// moment. That takes a look at each open call, while others wait for the lock, so that a
+// peer may not have it done often.
+func (c *Conn) widenLocked(window, widest int64) error {
+	for range len(c.mu.calls) / callsForAFrame {
+		if err := c.flood(); err != nil {
+			return err
+		}
+	}
+	o := &c.mu.out
+	for _, call := range c.mu.calls {
+		// May go below zero; must not go above the maximum.
+		if call.sendWindow+widest-o.streamWindow > maxWindow {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+		call.sendWindow += window - o.streamWindow
+		c.enrolLocked(call)
+	}
+	o.streamWindow = window
+	return nil
+}
+
+// callsForAFrame is how many calls may be looked at for what a control frame costs.
+const callsForAFrame = 32
+
 func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 	if err := c.flood(); err != nil {
 		return err
@@ -146,21 +171,15 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := &c.mu.out
+	window, widest := o.streamWindow, o.streamWindow
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
 		switch s.ID {
 		case http2.SettingInitialWindowSize:
-			delta := int64(s.Val) - o.streamWindow
-			o.streamWindow = int64(s.Val)
-			for _, call := range c.mu.calls {
-				// May go below zero; must not go above the maximum.
-				if call.sendWindow += delta; call.sendWindow > maxWindow {
-					return http2.ConnectionError(http2.ErrCodeFlowControl)
-				}
-				c.enrolLocked(call)
-			}
+			window = int64(s.Val)
+			widest = max(widest, window)
 		case http2.SettingHeaderTableSize:
 			// We use no dynamic table; a peer that shrinks its own expects to
 			// be told that we noticed.
@@ -170,6 +189,9 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 		}
 		return nil
 	})
+	if err == nil && (widest > o.streamWindow || window != o.streamWindow) {
+		err = c.widenLocked(window, widest)
+	}
 	if err != nil {
 		return err
 	}

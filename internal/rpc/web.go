@@ -276,12 +276,25 @@ func (c *Conn) webData(call *Call, data []byte, end bool) {
 	}
 	if len(data) > 0 {
 		call.recvHeld += int64(len(data))
-		call.inbox = append(call.inbox, inMessage{data: append([]byte(nil), data...), bytes: int64(len(data))})
+		call.keepBodyLocked(data)
 	}
 	if end {
 		call.inboxEnd = io.EOF
 	}
 	call.recvable.Signal()
+}
+
+// keepBodyLocked has a piece of the body wait for its reader, with the one before it
+// where both are small: a byte must not take much more than a byte.
+func (call *Call) keepBodyLocked(data []byte) {
+	if n := len(call.inbox); n > 0 {
+		if last := &call.inbox[n-1]; len(last.data)+len(data) <= maxFrame {
+			last.data = append(last.data, data...)
+			last.bytes += int64(len(data))
+			return
+		}
+	}
+	call.inbox = append(call.inbox, inMessage{data: append([]byte(nil), data...), bytes: int64(len(data))})
 }
 
 // webBody is a request body; reading it opens the windows again.

@@ -27,6 +27,7 @@ type outbox struct {
 
 	small, bulk ring // calls with queued DATA, by size
 	bulkTurn    bool
+	gone        int   // about how many calls in small and bulk are over
 	queued      int   // bytes in the calls' queues
 	streamed    int   // of them, those of streams
 	stalledAt   int64 // since when bulk waits for the reserve alone; 0: it does not
