@@ -9,8 +9,9 @@ import (
 	"etcd.alt/api/etcdserverpb"
 )
 
-// maxPins bounds how many readers may hold the sweep up at a time.
-const maxPins = 64
+// maxPins bounds how many readers may hold the sweep up at a time, and with a portion each
+// what they take of memory.
+const maxPins = 1024
 
 // pins are the revisions that readers stand on for longer than a moment. The
 // sweep stays below the oldest; a compaction does not wait for them.

@@ -60,10 +60,13 @@ type Call struct {
 
 	inbox    []inMessage // of streams and web requests
 	inboxEnd error       // what Recv says after the last message
-	recvable *sync.Cond
-	sendable *sync.Cond
-	waits    []roomWait
-	stopped  bool // by StopRecv
+
+	promised     int // of the connection's room, for a reply that is being made
+	waitsForRoom bool
+	recvable     *sync.Cond
+	sendable     *sync.Cond
+	waits        []roomWait
+	stopped      bool // by StopRecv
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -444,6 +447,9 @@ func (c *Conn) closeLocked(call *Call) {
 		call.early = 0
 	}
 	c.ungrantLocked(call)
+	if len(c.mu.rooms.waiting) > 0 || call.promised > 0 {
+		c.leaveRoomsLocked(call)
+	}
 	for _, m := range call.inbox {
 		c.creditLocked(m.bytes)
 	}

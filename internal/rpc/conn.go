@@ -51,6 +51,7 @@ type Conn struct {
 		counters  counters
 		out       outbox
 		in        inbound
+		rooms     rooms
 
 		dead    bool  // nothing is read or written any more
 		err     error // why
@@ -271,7 +272,7 @@ func (c *Conn) settle() error {
 // roomLocked says whether another handler may run: replies waiting, for the
 // socket or for the peer's windows, are below the limit.
 func (c *Conn) roomLocked() bool {
-	return c.mu.out.replies() <= c.s.limits.WriteBuffer
+	return c.mu.out.replies()+c.mu.rooms.promised <= c.s.limits.WriteBuffer
 }
 
 // readable looks, without blocking, whether the socket has something for us.

@@ -192,6 +192,7 @@ func (c *Conn) pumpLocked() {
 // block, or (block nil) with an empty DATA frame.
 func (c *Conn) endLocked(call *Call, block []byte) {
 	call.ended, call.endBlock = true, block
+	c.madeLocked(call)
 	if c.local != nil {
 		call.remoteEnded = true // there is nobody to tell
 		c.local.moved.Broadcast()

@@ -247,6 +247,7 @@ func (c *Conn) routineWrite() {
 // roomNowLocked tells those who wait for a smaller out-buffer.
 func (c *Conn) roomNowLocked() {
 	c.room.Broadcast()
+	c.giveRoomLocked()
 	if c.mu.kickOn && c.roomLocked() {
 		c.mu.kickOn = false
 		c.kickLocked()

@@ -63,8 +63,12 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 		s.counts.ranged(c, began, err)
 		fail(c, err)
 	case ok && err == nil:
+		reply := &rangeReply{s.header(view.Keys.Revision), res}
+		if kept && !s.mayAnswer(c, r, reply.SizeVT()) {
+			return
+		}
 		s.counts.ranged(c, began, nil)
-		c.Reply(&rangeReply{s.header(view.Keys.Revision), res})
+		c.Reply(reply)
 	default:
 		if !kept {
 			r = keepRange(r)
@@ -72,6 +76,18 @@ func (s *Service) readRange(c *rpc.Call, r *etcdserverpb.RangeRequest, kept bool
 		}
 		s.workers.do(c, func() { s.answerRange(c, r) })
 	}
+}
+
+// smallReply is the size of a reply that is made without asking for room.
+const smallReply = 4 << 10
+
+// mayAnswer says whether a range of a call that was kept may be answered with so many
+// bytes now. If not, a worker begins again when the peer has taken enough of what waits
+// for it: else a few requests would have very much memory filled.
+func (s *Service) mayAnswer(c *rpc.Call, r *etcdserverpb.RangeRequest, size int) bool {
+	return size <= smallReply || c.Room(size, func() {
+		s.workers.hand(c, func() { s.answerRange(c, r) })
+	})
 }
 
 // mayRange says why the caller of a call may not have a range in a view; nil if it

@@ -41,12 +41,12 @@ func tooLarge(size int) error {
 
 // answerRange answers a range of any size. A small one is built in memory; a
 // large one is sent piece by piece as the peer takes it, from a pinned revision,
-// and never held whole. Readers who are slow can use up the pins, and keep only
-// each other's kind waiting.
+// and never held whole. Slow readers can use up the pins: there are many, and one that
+// takes nothing for a minute loses its own.
 //
 // One that is sent in pieces counts as answered when the first can be sent.
 func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
-	began := c.Now()
+	began, waits := c.Now(), false
 	err := s.inView(func(view *machine.View) error {
 		if err := s.mayRange(view, c, r); err != nil {
 			return err
@@ -70,6 +70,9 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 			return nil
 		}
 		defer l.Close()
+		if waits = !s.mayAnswer(c, r, size); waits {
+			return nil
+		}
 		err = l.Each(func(record []byte) error {
 			reply.KVs = append(reply.KVs, record)
 			return nil
@@ -79,6 +82,9 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 		}
 		return err
 	})
+	if waits {
+		return
+	}
 	s.counts.ranged(c, began, err)
 	if err != nil {
 		c.FailStatus(status.Convert(toStatus(err)))

@@ -59,6 +59,18 @@ func (w *workers) do(c *rpc.Call, run func()) bool {
 	return true
 }
 
+// hand is do for who may not wait, nor answer c, and for calls that were with a worker
+// before: there is room for them, and when the workers have ended the server ends the
+// call.
+func (w *workers) hand(c *rpc.Call, run func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.mu.closed {
+		w.mu.jobs = append(w.mu.jobs, job{c, run})
+		w.wake.Signal()
+	}
+}
+
 func (w *workers) routineWork() {
 	for {
 		w.mu.Lock()
