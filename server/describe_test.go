@@ -133,3 +133,21 @@ func TestReflection(t *testing.T) {
 	require.Len(t, old.GetFileDescriptorResponse().FileDescriptorProto, 1)
 	require.NoError(t, alpha.CloseSend())
 }
+
+// A member without a quorum serves what it can: a probe must not have it restarted.
+func TestGRPCHealthWithoutAQuorum(t *testing.T) {
+	members := startAll(t, clusterOf(t, 3))
+	leaderOf(t, members)
+	conn := dial(t, members[0])
+	putKey(t, conn, "k", "v")
+	require.NoError(t, members[1].Close())
+	require.NoError(t, members[2].Close())
+	got, err := call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("k"), Serializable: true})
+	require.NoError(t, err)
+	require.Len(t, got.Kvs, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+	require.NoError(t, err)
+	require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, res.Status)
+}

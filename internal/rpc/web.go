@@ -355,14 +355,19 @@ func (w *webWriter) Write(p []byte) (int, error) {
 		}
 		return 0, http.ErrBodyNotAllowed
 	}
+	n := 0
 	if !w.sent {
-		w.buf = append(w.buf, p...)
-		if len(w.buf) <= webBuffer {
-			return len(p), nil
+		// No more than a piece of it, though all were given at once: the rest waits for the
+		// peer in its turn.
+		n = min(len(p), maxFrame-len(w.buf))
+		if w.buf = append(w.buf, p[:n]...); len(w.buf) <= webBuffer {
+			return n, nil
 		}
-		return len(p), w.push(false)
+		if err := w.push(false); err != nil {
+			return n, err
+		}
 	}
-	for n := 0; n < len(p); {
+	for n < len(p) {
 		k := min(len(p)-n, maxFrame)
 		w.buf = append([]byte(nil), p[n:n+k]...)
 		if err := w.push(false); err != nil {

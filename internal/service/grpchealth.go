@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,27 +11,16 @@ import (
 	"etcd.alt/internal/rpc"
 )
 
-const (
-	// healthPeriod is how often a watched health is looked at.
-	healthPeriod = time.Second
-	// healthTimeout is how long the member may take to prove itself fit.
-	healthTimeout = 5 * time.Second
-)
-
-// health is the state of the one service whose health is known, "": the member.
-// It is fit to serve when a linearizable read succeeds.
-func (s *Service) health(ctx context.Context) healthpb.HealthCheckResponse_ServingStatus {
+// health is the state of the one service whose health is known, "": the member. It
+// serves until it is stopped, without a leader too: it answers serializable reads, and a
+// probe that had it restarted would help nobody. /readyz says more.
+func (s *Service) health() healthpb.HealthCheckResponse_ServingStatus {
 	select {
 	case <-s.drain:
 		return healthpb.HealthCheckResponse_NOT_SERVING
 	default:
+		return healthpb.HealthCheckResponse_SERVING
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	if !s.HasLeader() || s.LinearizableRead(ctx) != nil {
-		return healthpb.HealthCheckResponse_NOT_SERVING
-	}
-	return healthpb.HealthCheckResponse_SERVING
 }
 
 // healthCheck serves Health.Check.
@@ -44,7 +32,7 @@ func (s *Service) healthCheck(ctx context.Context, stream *rpc.Stream) error {
 	if r.Service != "" {
 		return status.Error(codes.NotFound, "unknown service")
 	}
-	return stream.Send(&healthpb.HealthCheckResponse{Status: s.health(ctx)})
+	return stream.Send(&healthpb.HealthCheckResponse{Status: s.health()})
 }
 
 // healthList serves Health.List.
@@ -53,7 +41,7 @@ func (s *Service) healthList(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	return stream.Send(&healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{"": {Status: s.health(ctx)}}})
+	return stream.Send(&healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{"": {Status: s.health()}}})
 }
 
 // healthWatch serves Health.Watch. A service that is not known stays so, and
@@ -63,32 +51,23 @@ func (s *Service) healthWatch(ctx context.Context, stream *rpc.Stream) error {
 	if err := receive(stream, &r); err != nil {
 		return err
 	}
-	look := func() healthpb.HealthCheckResponse_ServingStatus { return healthpb.HealthCheckResponse_SERVICE_UNKNOWN }
+	told := healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 	if r.Service == "" {
-		look = func() healthpb.HealthCheckResponse_ServingStatus { return s.health(ctx) }
+		told = s.health()
 	}
-	tick := time.NewTicker(healthPeriod)
-	defer tick.Stop()
-	told := healthpb.HealthCheckResponse_UNKNOWN
-	for {
-		if now := look(); now != told {
-			told = now
-			if err := stream.Send(&healthpb.HealthCheckResponse{Status: now}); err != nil {
+	if err := stream.Send(&healthpb.HealthCheckResponse{Status: told}); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.drain:
+		if told == healthpb.HealthCheckResponse_SERVING {
+			if err := stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}); err != nil {
 				return err
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.drain:
-			if told == healthpb.HealthCheckResponse_SERVING {
-				if err := stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}); err != nil {
-					return err
-				}
-			}
-			return toStatus(errs.Stopped)
-		}
+		return toStatus(errs.Stopped)
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *Stream) plan() (f *finding, more bool) {
 		kept = append(kept, w)
 	}
 	clear(s.lagging[len(kept):])
-	s.lagging = kept
+	s.lagging, s.left = kept, 0
 	switch {
 	case full:
 		return nil, true

@@ -44,6 +44,7 @@ type Stream struct {
 	closed   bool
 
 	lagging []*watcher // some of them dead
+	left    int        // about how many
 	joined  uint64     // how often somebody has begun or ceased to lag
 	behind  bool       // it is in the backlog, with CatchUp, or waits for room
 
@@ -271,6 +272,9 @@ func (s *Stream) forgetLocked(w *watcher) {
 	h := s.h
 	if !w.dead {
 		s.endLocked(w)
+		if !w.live {
+			s.leaveLaggingLocked()
+		}
 	}
 	delete(s.watchers, w.id)
 	end := len(s.all) - 1
@@ -281,6 +285,24 @@ func (s *Stream) forgetLocked(w *watcher) {
 	h.mu.bytes -= w.size()
 	if h.mu.watchers--; h.mu.watchers == 0 {
 		h.active.Store(false)
+	}
+}
+
+// fewLeft is how many watchers that were cancelled may stand among those that lag. Above
+// it they are at most half: CatchUp, which leaves them out, may not come by for long.
+const fewLeft = 64
+
+// leaveLaggingLocked is for a watcher that lagged when it was cancelled. The list is
+// CatchUp's to read, so that it is not changed where it lies.
+func (s *Stream) leaveLaggingLocked() {
+	if s.left++; s.left > max(fewLeft, len(s.lagging)/2) {
+		var kept []*watcher
+		for _, w := range s.lagging {
+			if !w.dead {
+				kept = append(kept, w)
+			}
+		}
+		s.lagging, s.left = kept, 0
 	}
 }
 

@@ -260,10 +260,17 @@ func (r *replies) next(ctx context.Context) ([]byte, error) {
 	return toJSON(r.method, m)
 }
 
+// smallReply is the size of replies that take no memory to speak of: they must not wait
+// behind large ones that nobody reads.
+const smallReply = 64 << 10
+
 // admit waits until there is memory for a reply.
 func (r *replies) admit(ctx context.Context, size int) error {
 	if size > maxReply {
 		return status.Errorf(codes.ResourceExhausted, "the reply has %d bytes; JSON is made of at most %d", size, maxReply)
+	}
+	if size <= smallReply {
+		return nil
 	}
 	if err := r.memory.Acquire(ctx, int64(size)); err != nil {
 		return status.FromContextError(err).Err()
