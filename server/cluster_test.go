@@ -313,3 +313,27 @@ func TestForceNewCluster(t *testing.T) {
 		require.NoError(t, m.Close())
 	}
 }
+
+// Where there is no data (a --data-dir that is spelled wrong, a disk that is not
+// mounted), there is nothing to go on with: an empty cluster under the ids of the old one
+// must not come of it.
+func TestForceNewClusterNeedsData(t *testing.T) {
+	for _, state := range []string{stateNew, stateExisting} {
+		c := clusterOf(t, 3)[0]
+		c.ForceNewCluster, c.InitialClusterState = true, state
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		m, err := Start(ctx, c, zap.NewNop())
+		if err == nil {
+			m.Close()
+		}
+		require.ErrorContains(t, err, "--force-new-cluster goes on with the data of a member, and there is none in --data-dir "+c.DataDir)
+
+		// Nothing was made there: without the flag it is the first start still.
+		c.ForceNewCluster = false
+		c.InitialCluster, c.InitialClusterState = "", stateNew
+		m, err = Start(ctx, c, zap.NewNop())
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+	}
+}

@@ -660,6 +660,9 @@ func (m *Member) openState(ctx context.Context) error {
 // it asks about who is in it.
 func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
 	c := m.config
+	if c.ForceNewCluster {
+		return datadir.Beginning{}, fmt.Errorf("--force-new-cluster goes on with the data of a member, and there is none in --data-dir %s: is it spelled right, and its disk there?", c.directory())
+	}
 	members, self, err := c.initialMembers()
 	switch {
 	case err != nil:
