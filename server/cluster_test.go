@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -335,5 +337,50 @@ func TestForceNewClusterNeedsData(t *testing.T) {
 		m, err = Start(ctx, c, zap.NewNop())
 		require.NoError(t, err)
 		require.NoError(t, m.Close())
+	}
+}
+
+// A learner serves few RPCs: who sends clients to those that are ready must not send them
+// there. Promoted, it is ready.
+func TestALearnerIsNotReady(t *testing.T) {
+	configs := clusterOf(t, 1)
+	first := startAll(t, configs)[0]
+	c := joins(t, "second", configs)
+	c.ListenMetricsURLs = mustURLs("http://127.0.0.1:0")
+	conn := dial(t, first)
+	added, err := call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c.ListenPeerURLs), IsLearner: true})
+	require.NoError(t, err)
+	second := start(t, c)
+	t.Cleanup(func() { second.Close() })
+	get := func(address net.Addr, path string) (int, string) {
+		t.Helper()
+		res, err := http.Get("http://" + address.String() + path)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return res.StatusCode, string(body)
+	}
+	both := []net.Addr{second.ClientAddresses()[0], second.listeners.metrics[0].Addr()}
+	for _, address := range both {
+		for _, path := range []string{"/readyz", "/readyz/non_learner"} {
+			code, body := get(address, path)
+			require.Equal(t, http.StatusServiceUnavailable, code, "%s: %s", path, body)
+			require.Contains(t, body, "[-]non_learner failed: not supported for learner\n", path)
+		}
+		for _, path := range []string{"/livez", "/health", "/readyz?exclude=non_learner"} {
+			code, body := get(address, path)
+			require.Equal(t, http.StatusOK, code, "%s: %s", path, body)
+		}
+	}
+	require.Eventually(t, func() bool {
+		_, err = call[etcdserverpb.MemberPromoteResponse](t, conn, "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: added.Member.ID})
+		return err == nil
+	}, 10*time.Second, 50*time.Millisecond)
+	for _, address := range both {
+		require.Eventually(t, func() bool { // it hears of it a moment later
+			code, _ := get(address, "/readyz")
+			return code == http.StatusOK
+		}, 10*time.Second, 10*time.Millisecond)
 	}
 }
