@@ -338,6 +338,8 @@ func (c *Config) Validate() error {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set")
 	case len(c.ListenClientURLs) == 0:
 		return errors.New("--listen-client-urls is empty")
+	case len(c.AdvertiseClientURLs) == 0:
+		return errors.New("--advertise-client-urls is empty: nobody could find this member")
 	case c.InitialClusterState != stateNew && c.InitialClusterState != stateExisting:
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
 	case c.CacheBytes < 0:

@@ -75,6 +75,8 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--watch-progress-notify-interval=99ms"}, want: "--watch-progress-notify-interval (99ms) must be at least 100ms, or 0"},
 		{args: []string{"--election-timeout=60000"}, want: "--election-timeout (1m0s) must not be above 50000 ms"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1:1"}, want: "--advertise-client-urls is required"},
+		{args: []string{"--advertise-client-urls="}, want: "--advertise-client-urls is empty"},
+		{args: []string{"--listen-client-urls=http://127.0.0.1:1", "--advertise-client-urls=,"}, want: "--advertise-client-urls is empty"},
 		{args: []string{"--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://x:1"}, want: "not a domain name"},
 		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
 		{args: []string{"--listen-client-urls=unixs:///tmp/s", "--advertise-client-urls=http://x:1"}, want: "must be provided for client url unixs:///tmp/s"},
