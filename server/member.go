@@ -69,6 +69,7 @@ type Member struct {
 	rpc       *rpc.Server
 	metrics   *http.Server
 	counts    *metrics.Registry
+	health    health // as the metrics ports judge it
 	listeners listeners
 
 	background sync.WaitGroup // ticks, looks and listeners
@@ -121,6 +122,9 @@ func (m *Member) start(ctx context.Context) error {
 		m.logger.Warn("--quota-backend-bytes is larger than is advised", zap.Int64("quota-bytes", int64(c.quota())), zap.Int64("advised-bytes", largeQuota))
 	}
 	if err := m.listeners.bind(c, m.logger); err != nil {
+		return err
+	}
+	if err := m.serveMetrics(); err != nil {
 		return err
 	}
 	if err := m.openState(ctx); err != nil {
@@ -178,13 +182,6 @@ func (m *Member) start(ctx context.Context) error {
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),
 		Logger:       m.logger.Named("replica"),
 	})
-	m.background.Go(m.routineTick)
-	m.background.Go(m.routineLook)
-	m.background.Go(m.peers.routineFollow)
-	m.peers.serve()
-	if err := m.waitServing(ctx); err != nil {
-		return err
-	}
 	m.service = service.New(service.Config{
 		Users:           m.users,
 		Passwords:       m.passwords,
@@ -216,6 +213,15 @@ func (m *Member) start(ctx context.Context) error {
 		StorageVersion: version.Storage,
 		Logger:         m.logger.Named("service"),
 	})
+	m.count()
+	m.health.service.Store(m.service)
+	m.background.Go(m.routineTick)
+	m.background.Go(m.routineLook)
+	m.background.Go(m.peers.routineFollow)
+	m.peers.serve()
+	if err := m.waitServing(ctx); err != nil {
+		return err
+	}
 	close(m.ready)
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
 		return fmt.Errorf("make this member known: %w", err)
@@ -307,11 +313,6 @@ func (m *Member) serve() error {
 		return err
 	}
 	m.counts.RPC(m.rpc.Stats, extensive)
-	m.counts.State(m.service.Gauges)
-	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
-	m.counts.Requests(m.service.Counts)
-	m.counts.Leases(m.service.LeaseCounts)
-	m.counts.Watch(m.state.Watch.Stats)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -319,11 +320,19 @@ func (m *Member) serve() error {
 			}
 		})
 	}
+	m.health.serving.Store(true)
+	return nil
+}
+
+// serveMetrics opens the doors of those who watch the member. What it cannot answer yet
+// it says so of, and families come as there is something to count.
+func (m *Member) serveMetrics() error {
 	quiet, err := zap.NewStdLogAt(m.logger.Named("metrics"), zap.DebugLevel)
 	if err != nil {
 		return err
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts}
+	m.metrics = &http.Server{Handler: web.Metrics(&m.health, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -332,6 +341,15 @@ func (m *Member) serve() error {
 		})
 	}
 	return nil
+}
+
+// count adds the families of what start has made.
+func (m *Member) count() {
+	m.counts.State(m.service.Gauges)
+	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
+	m.counts.Requests(m.service.Counts)
+	m.counts.Leases(m.service.LeaseCounts)
+	m.counts.Watch(m.state.Watch.Stats)
 }
 
 // ClientAddresses are the addresses on which clients are served.
@@ -484,15 +502,17 @@ func (m *Member) close() error {
 		m.service.Drain()
 	}
 	m.giveAway()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
 	if m.rpc != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			note(err)
 		}
+	}
+	if m.metrics != nil {
 		if err := m.metrics.Shutdown(ctx); err != nil {
 			note(m.metrics.Close())
 		}
-		cancel()
 	}
 	if m.peers != nil {
 		note(m.peers.close())

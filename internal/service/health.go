@@ -19,10 +19,7 @@ func (s *Service) Alarmed(t etcdserverpb.AlarmType) bool {
 }
 
 // Learner says whether this member is a learner.
-func (s *Service) Learner() bool {
-	self, ok := s.c.Machine.View().Members.Get(s.c.MemberID)
-	return ok && self.Learner
-}
+func (s *Service) Learner() bool { return s.c.Replica.Status().Learner }
 
 // ClusterVersion is the version the members agreed on, "" for none yet.
 func (s *Service) ClusterVersion() string { return s.c.Machine.View().Members.Version }
