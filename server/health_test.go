@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // inBackground starts a member that is not expected to come up soon, and stops it at the
@@ -90,6 +91,29 @@ func TestMetricsPortsAnswerWithoutAMajority(t *testing.T) {
 		says(t, c, path, http.StatusOK)
 	}
 	require.EqualValues(t, 1, value(t, scrape(t, c.ListenMetricsURLs[0].String()), "etcd_server_has_leader"))
+}
+
+// Without a majority each member says how far its log goes: by that the one to go on with
+// is chosen if the others are lost.
+func TestAMemberThatWaitsSaysHowFarItsLogGoes(t *testing.T) {
+	c := clusterOf(t, 3)[0]
+	core, lines := observer.New(zap.WarnLevel)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, c, zap.New(core))
+		done <- err
+	}()
+	waits := func() []observer.LoggedEntry {
+		return lines.FilterMessageSnippet("clients are not served yet").All()
+	}
+	require.Eventually(t, func() bool { return len(waits()) > 0 }, 6*waitReport, 50*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	said := waits()[0].ContextMap()
+	require.Equal(t, "0", said["leader"])
+	require.EqualValues(t, 1, said["last-term"])
+	require.EqualValues(t, 3, said["last-index"], "the three members, who are in the log from the beginning")
 }
 
 // Before the data is open there is nothing to read: that is said, too. Here the member

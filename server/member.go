@@ -271,12 +271,23 @@ func (m *Member) waitServing(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience.C:
-			s := m.replica.Status()
-			m.logger.Warn("clients are not served yet: the members have no leader, or this one lags behind",
-				zap.String("leader", fmt.Sprintf("%x", s.Leader)), zap.Uint64("term", s.Term),
-				zap.Uint64("applied-index", s.Applied), zap.Uint64("commit-index", s.Commit))
+			m.sayWaiting()
 		}
 	}
+}
+
+// sayWaiting says what clients wait for. Where no leader is known, it says how far the
+// log goes, too: by that the member to go on with is chosen if a majority is lost.
+func (m *Member) sayWaiting() {
+	s := m.replica.Status()
+	fields := []zap.Field{
+		zap.String("leader", fmt.Sprintf("%x", s.Leader)), zap.Uint64("term", s.Term),
+		zap.Uint64("applied-index", s.Applied), zap.Uint64("commit-index", s.Commit),
+	}
+	if s.Leader == 0 {
+		fields = append(fields, zap.Uint64("last-term", s.LastTerm), zap.Uint64("last-index", s.LastIndex))
+	}
+	m.logger.Warn("clients are not served yet: the members have no leader, or this one lags behind", fields...)
 }
 
 // waitReport is how often a member says that it still waits for the others.
