@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -311,5 +313,74 @@ func TestForceNewCluster(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, got.Kvs, 1)
 		require.NoError(t, m.Close())
+	}
+}
+
+// Where there is no data (a --data-dir that is spelled wrong, a disk that is not
+// mounted), there is nothing to go on with: an empty cluster under the ids of the old one
+// must not come of it.
+func TestForceNewClusterNeedsData(t *testing.T) {
+	for _, state := range []string{stateNew, stateExisting} {
+		c := clusterOf(t, 3)[0]
+		c.ForceNewCluster, c.InitialClusterState = true, state
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		m, err := Start(ctx, c, zap.NewNop())
+		if err == nil {
+			m.Close()
+		}
+		require.ErrorContains(t, err, "--force-new-cluster goes on with the data of a member, and there is none in --data-dir "+c.DataDir)
+
+		// Nothing was made there: without the flag it is the first start still.
+		c.ForceNewCluster = false
+		c.InitialCluster, c.InitialClusterState = "", stateNew
+		m, err = Start(ctx, c, zap.NewNop())
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+	}
+}
+
+// A learner serves few RPCs: who sends clients to those that are ready must not send them
+// there. Promoted, it is ready.
+func TestALearnerIsNotReady(t *testing.T) {
+	configs := clusterOf(t, 1)
+	first := startAll(t, configs)[0]
+	c := joins(t, "second", configs)
+	c.ListenMetricsURLs = mustURLs("http://127.0.0.1:0")
+	conn := dial(t, first)
+	added, err := call[etcdserverpb.MemberAddResponse](t, conn, "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c.ListenPeerURLs), IsLearner: true})
+	require.NoError(t, err)
+	second := start(t, c)
+	t.Cleanup(func() { second.Close() })
+	get := func(address net.Addr, path string) (int, string) {
+		t.Helper()
+		res, err := http.Get("http://" + address.String() + path)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return res.StatusCode, string(body)
+	}
+	both := []net.Addr{second.ClientAddresses()[0], second.listeners.metrics[0].Addr()}
+	for _, address := range both {
+		for _, path := range []string{"/readyz", "/readyz/non_learner"} {
+			code, body := get(address, path)
+			require.Equal(t, http.StatusServiceUnavailable, code, "%s: %s", path, body)
+			require.Contains(t, body, "[-]non_learner failed: not supported for learner\n", path)
+		}
+		for _, path := range []string{"/livez", "/health", "/readyz?exclude=non_learner"} {
+			code, body := get(address, path)
+			require.Equal(t, http.StatusOK, code, "%s: %s", path, body)
+		}
+	}
+	require.Eventually(t, func() bool {
+		_, err = call[etcdserverpb.MemberPromoteResponse](t, conn, "Cluster/MemberPromote", &etcdserverpb.MemberPromoteRequest{ID: added.Member.ID})
+		return err == nil
+	}, 10*time.Second, 50*time.Millisecond)
+	for _, address := range both {
+		require.Eventually(t, func() bool { // it hears of it a moment later
+			code, _ := get(address, "/readyz")
+			return code == http.StatusOK
+		}, 10*time.Second, 10*time.Millisecond)
 	}
 }

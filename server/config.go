@@ -156,7 +156,7 @@ func settings(c *Config) []setting {
 
 		{section: "Clustering", name: "advertise-client-urls", help: "client URLs made known to the cluster", value: (*urls)(&c.AdvertiseClientURLs)},
 		{section: "Clustering", name: "initial-advertise-peer-urls", help: "peer URLs made known to the cluster; they make the member's id", value: (*urls)(&c.InitialAdvertisePeerURLs)},
-		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,...", value: (*text)(&c.InitialCluster)},
+		{section: "Clustering", name: "initial-cluster", help: "members to begin with, name=url,...; ignored once there is data", value: (*text)(&c.InitialCluster)},
 		{section: "Clustering", name: "initial-cluster-state", help: "new, or existing to join a cluster; ignored once there is data", value: (*text)(&c.InitialClusterState)},
 		{section: "Clustering", name: "initial-cluster-token", help: "salt of the ids of cluster and members", value: (*text)(&c.InitialClusterToken)},
 		{section: "Clustering", name: "strict-reconfig-check", help: "refuse changes of the membership that endanger the quorum", value: (*boolean)(&c.StrictReconfigCheck)},
@@ -328,7 +328,9 @@ func (c *Config) walDirectory() string {
 	return filepath.Join(c.directory(), "log")
 }
 
-// Validate says what is wrong with a configuration, naming the setting.
+// Validate says what is wrong with a configuration, naming the setting. It does not
+// look at the disk: whether --initial-cluster fits this member is asked by Start, and
+// only where there is no data.
 func (c *Config) Validate() error {
 	switch {
 	case c.Name == "":
@@ -345,6 +347,8 @@ func (c *Config) Validate() error {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set")
 	case len(c.ListenClientURLs) == 0:
 		return errors.New("--listen-client-urls is empty")
+	case len(c.AdvertiseClientURLs) == 0:
+		return errors.New("--advertise-client-urls is empty: nobody could find this member")
 	case c.InitialClusterState != stateNew && c.InitialClusterState != stateExisting:
 		return fmt.Errorf("--initial-cluster-state is %q; it must be new or existing", c.InitialClusterState)
 	case c.CacheBytes < 0:
@@ -381,7 +385,7 @@ func (c *Config) Validate() error {
 	if err := c.checkOrigins(); err != nil {
 		return err
 	}
-	_, _, err := c.initialMembers()
+	_, err := c.parseInitialCluster()
 	return err
 }
 
@@ -400,34 +404,50 @@ func (c *Config) settleToken() (err error) {
 	return nil
 }
 
-// initialMembers are the members of --initial-cluster, or this one alone where it
-// is empty, with the ids that they have from the beginning. What concerns this
-// member must be what --initial-advertise-peer-urls says.
-func (c *Config) initialMembers() (all []member.Member, self member.Member, err error) {
+// namedURL is one part of --initial-cluster: a peer URL and the name of whose it is.
+type namedURL struct{ name, url string }
+
+// parseInitialCluster reads --initial-cluster, which is this member alone where it is
+// empty. It looks at the form only, for what it says counts at the first start alone.
+func (c *Config) parseInitialCluster() (all []namedURL, err error) {
 	spec := c.InitialCluster
 	if spec == "" {
 		spec = c.Name + "=" + strings.Join(urlStrings(c.InitialAdvertisePeerURLs), ","+c.Name+"=")
 	}
-	peerURLs := map[string][]string{}
-	owner := map[string]string{}
-	var names []string
 	for _, part := range strings.Split(spec, ",") {
 		name, at, ok := strings.Cut(strings.TrimSpace(part), "=")
 		if !ok || name == "" {
-			return nil, self, fmt.Errorf("--initial-cluster: %q is not of the form name=url", part)
+			return nil, fmt.Errorf("--initial-cluster: %q is not of the form name=url", part)
 		}
 		us, err := parseURLs(at)
 		if err != nil || len(us) != 1 {
-			return nil, self, fmt.Errorf("--initial-cluster: %q: %w", part, cmp.Or(err, errors.New("there is no URL")))
+			return nil, fmt.Errorf("--initial-cluster: %q: %w", part, cmp.Or(err, errors.New("there is no URL")))
 		}
-		if other, taken := owner[us[0].String()]; taken {
-			return nil, self, fmt.Errorf("--initial-cluster: %s is the peer URL of %q and of %q", us[0].String(), other, name)
+		all = append(all, namedURL{name, us[0].String()})
+	}
+	return all, nil
+}
+
+// initialMembers are the members of --initial-cluster with the ids that they have from
+// the beginning, for a first start. What concerns this member must be what
+// --initial-advertise-peer-urls says.
+func (c *Config) initialMembers() (all []member.Member, self member.Member, err error) {
+	parts, err := c.parseInitialCluster()
+	if err != nil {
+		return nil, self, err
+	}
+	peerURLs := map[string][]string{}
+	owner := map[string]string{}
+	var names []string
+	for _, part := range parts {
+		if other, taken := owner[part.url]; taken {
+			return nil, self, fmt.Errorf("--initial-cluster: %s is the peer URL of %q and of %q", part.url, other, part.name)
 		}
-		owner[us[0].String()] = name
-		if peerURLs[name] == nil {
-			names = append(names, name)
+		owner[part.url] = part.name
+		if peerURLs[part.name] == nil {
+			names = append(names, part.name)
 		}
-		peerURLs[name] = append(peerURLs[name], us[0].String())
+		peerURLs[part.name] = append(peerURLs[part.name], part.url)
 	}
 	for _, name := range names {
 		slices.Sort(peerURLs[name])

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"etcd.alt/internal/cert"
 )
@@ -74,6 +75,8 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--watch-progress-notify-interval=99ms"}, want: "--watch-progress-notify-interval (99ms) must be at least 100ms, or 0"},
 		{args: []string{"--election-timeout=60000"}, want: "--election-timeout (1m0s) must not be above 50000 ms"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1:1"}, want: "--advertise-client-urls is required"},
+		{args: []string{"--advertise-client-urls="}, want: "--advertise-client-urls is empty"},
+		{args: []string{"--listen-client-urls=http://127.0.0.1:1", "--advertise-client-urls=,"}, want: "--advertise-client-urls is empty"},
 		{args: []string{"--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://x:1"}, want: "not a domain name"},
 		{args: []string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=http://x:1"}, want: "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
 		{args: []string{"--listen-client-urls=unixs:///tmp/s", "--advertise-client-urls=http://x:1"}, want: "must be provided for client url unixs:///tmp/s"},
@@ -86,9 +89,6 @@ func TestRefusals(t *testing.T) {
 		{args: []string{"--listen-client-urls=ftp://127.0.0.1:1"}, want: "URL scheme must be http, https, unix, or unixs"},
 		{args: []string{"--listen-client-urls=http://127.0.0.1"}, want: `does not have the form "host:port"`},
 		{args: []string{"--peer-key-file=x"}, want: "--peer-key-file is set, but --peer-cert-file is not"},
-		{args: []string{"--initial-cluster=a=http://localhost:2380,b=http://localhost:2381"}, want: `--initial-cluster does not name this member, --name "default"`},
-		{args: []string{"--initial-cluster=default=http://localhost:9"}, want: `--initial-cluster has http://localhost:9 of this member, "default", and --initial-advertise-peer-urls has http://localhost:2380`},
-		{args: []string{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"}, want: `http://localhost:2380 is the peer URL of "default" and of "b"`},
 		{args: []string{"--initial-cluster=default"}, want: `--initial-cluster: "default" is not of the form name=url`},
 		{args: []string{"--initial-cluster=default=localhost:2380"}, want: `--initial-cluster: "default=localhost:2380"`},
 		{args: []string{"--initial-cluster-state=old"}, want: `--initial-cluster-state is "old"; it must be new or existing`},
@@ -101,6 +101,31 @@ func TestRefusals(t *testing.T) {
 			err = c.Validate()
 		}
 		require.ErrorContains(t, err, tc.want, "%v %v", tc.args, tc.env)
+	}
+}
+
+// What --initial-cluster says of this member is refused at a first start, and without a
+// trace; where there is data nobody asks.
+func TestInitialClusterThatDoesNotFit(t *testing.T) {
+	for cluster, want := range map[string]string{
+		"a=http://localhost:2380,b=http://localhost:2381":       `--initial-cluster does not name this member, --name "default"`,
+		"default=http://localhost:9":                            `--initial-cluster has http://localhost:9 of this member, "default", and --initial-advertise-peer-urls has http://localhost:2380`,
+		"default=http://localhost:2380,b=http://localhost:2380": `http://localhost:2380 is the peer URL of "default" and of "b"`,
+	} {
+		for _, state := range []string{stateNew, stateExisting} {
+			c := testConfig(t)
+			c.InitialCluster, c.InitialClusterState = cluster, state
+			m, err := Start(t.Context(), c, zap.NewNop())
+			if err == nil {
+				m.Close()
+			}
+			require.ErrorContains(t, err, want, cluster)
+
+			c.InitialCluster, c.InitialClusterState = "", stateNew
+			require.NoError(t, start(t, c).Close())
+			c.InitialCluster, c.InitialClusterState = cluster, state
+			require.NoError(t, start(t, c).Close(), cluster)
+		}
 	}
 }
 

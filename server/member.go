@@ -69,6 +69,7 @@ type Member struct {
 	rpc       *rpc.Server
 	metrics   *http.Server
 	counts    *metrics.Registry
+	health    health // as the metrics ports judge it
 	listeners listeners
 
 	background sync.WaitGroup // ticks, looks and listeners
@@ -121,6 +122,9 @@ func (m *Member) start(ctx context.Context) error {
 		m.logger.Warn("--quota-backend-bytes is larger than is advised", zap.Int64("quota-bytes", int64(c.quota())), zap.Int64("advised-bytes", largeQuota))
 	}
 	if err := m.listeners.bind(c, m.logger); err != nil {
+		return err
+	}
+	if err := m.serveMetrics(); err != nil {
 		return err
 	}
 	if err := m.openState(ctx); err != nil {
@@ -178,13 +182,6 @@ func (m *Member) start(ctx context.Context) error {
 		RetryTicks:   int64(max(readRetry/c.HeartbeatInterval, 1)),
 		Logger:       m.logger.Named("replica"),
 	})
-	m.background.Go(m.routineTick)
-	m.background.Go(m.routineLook)
-	m.background.Go(m.peers.routineFollow)
-	m.peers.serve()
-	if err := m.waitServing(ctx); err != nil {
-		return err
-	}
 	m.service = service.New(service.Config{
 		Users:           m.users,
 		Passwords:       m.passwords,
@@ -216,6 +213,15 @@ func (m *Member) start(ctx context.Context) error {
 		StorageVersion: version.Storage,
 		Logger:         m.logger.Named("service"),
 	})
+	m.count()
+	m.health.service.Store(m.service)
+	m.background.Go(m.routineTick)
+	m.background.Go(m.routineLook)
+	m.background.Go(m.peers.routineFollow)
+	m.peers.serve()
+	if err := m.waitServing(ctx); err != nil {
+		return err
+	}
 	close(m.ready)
 	if err := m.service.Announce(ctx, c.Name, urlStrings(c.AdvertiseClientURLs)); err != nil {
 		return fmt.Errorf("make this member known: %w", err)
@@ -265,12 +271,23 @@ func (m *Member) waitServing(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience.C:
-			s := m.replica.Status()
-			m.logger.Warn("clients are not served yet: the members have no leader, or this one lags behind",
-				zap.String("leader", fmt.Sprintf("%x", s.Leader)), zap.Uint64("term", s.Term),
-				zap.Uint64("applied-index", s.Applied), zap.Uint64("commit-index", s.Commit))
+			m.sayWaiting()
 		}
 	}
+}
+
+// sayWaiting says what clients wait for. Where no leader is known, it says how far the
+// log goes, too: by that the member to go on with is chosen if a majority is lost.
+func (m *Member) sayWaiting() {
+	s := m.replica.Status()
+	fields := []zap.Field{
+		zap.String("leader", fmt.Sprintf("%x", s.Leader)), zap.Uint64("term", s.Term),
+		zap.Uint64("applied-index", s.Applied), zap.Uint64("commit-index", s.Commit),
+	}
+	if s.Leader == 0 {
+		fields = append(fields, zap.Uint64("last-term", s.LastTerm), zap.Uint64("last-index", s.LastIndex))
+	}
+	m.logger.Warn("clients are not served yet: the members have no leader, or this one lags behind", fields...)
 }
 
 // waitReport is how often a member says that it still waits for the others.
@@ -307,11 +324,6 @@ func (m *Member) serve() error {
 		return err
 	}
 	m.counts.RPC(m.rpc.Stats, extensive)
-	m.counts.State(m.service.Gauges)
-	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
-	m.counts.Requests(m.service.Counts)
-	m.counts.Leases(m.service.LeaseCounts)
-	m.counts.Watch(m.state.Watch.Stats)
 	for _, l := range m.listeners.clients {
 		m.background.Go(func() {
 			if err := m.rpc.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
@@ -319,11 +331,19 @@ func (m *Member) serve() error {
 			}
 		})
 	}
+	m.health.serving.Store(true)
+	return nil
+}
+
+// serveMetrics opens the doors of those who watch the member. What it cannot answer yet
+// it says so of, and families come as there is something to count.
+func (m *Member) serveMetrics() error {
 	quiet, err := zap.NewStdLogAt(m.logger.Named("metrics"), zap.DebugLevel)
 	if err != nil {
 		return err
 	}
-	m.metrics = &http.Server{Handler: web.Metrics(m.service, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
+	served := web.Options{Metrics: m.counts.Handler(), Counts: m.counts}
+	m.metrics = &http.Server{Handler: web.Metrics(&m.health, served), ReadHeaderTimeout: drainTimeout, ErrorLog: quiet}
 	for _, l := range m.listeners.metrics {
 		m.background.Go(func() {
 			if err := m.metrics.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -332,6 +352,15 @@ func (m *Member) serve() error {
 		})
 	}
 	return nil
+}
+
+// count adds the families of what start has made.
+func (m *Member) count() {
+	m.counts.State(m.service.Gauges)
+	m.counts.Peers(m.state.Data.Identity.MemberID, m.peers.transport.Stats)
+	m.counts.Requests(m.service.Counts)
+	m.counts.Leases(m.service.LeaseCounts)
+	m.counts.Watch(m.state.Watch.Stats)
 }
 
 // ClientAddresses are the addresses on which clients are served.
@@ -484,15 +513,17 @@ func (m *Member) close() error {
 		m.service.Drain()
 	}
 	m.giveAway()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
 	if m.rpc != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		if err := m.rpc.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			note(err)
 		}
+	}
+	if m.metrics != nil {
 		if err := m.metrics.Shutdown(ctx); err != nil {
 			note(m.metrics.Close())
 		}
-		cancel()
 	}
 	if m.peers != nil {
 		note(m.peers.close())
@@ -660,6 +691,9 @@ func (m *Member) openState(ctx context.Context) error {
 // it asks about who is in it.
 func (m *Member) begin(ctx context.Context) (datadir.Beginning, error) {
 	c := m.config
+	if c.ForceNewCluster {
+		return datadir.Beginning{}, fmt.Errorf("--force-new-cluster goes on with the data of a member, and there is none in --data-dir %s: is it spelled right, and its disk there?", c.directory())
+	}
 	members, self, err := c.initialMembers()
 	switch {
 	case err != nil:

@@ -229,6 +229,42 @@ func TestInitialSettingsAreIgnoredLater(t *testing.T) {
 	require.Equal(t, "cdf818194e3a8c32", fmt.Sprintf("%x", st.Header.ClusterId))
 }
 
+// After `member update` a member is started at its new address, with the
+// --initial-cluster that it was born with.
+func TestRestartAtAnotherPeerURL(t *testing.T) {
+	c := clusterOf(t, 1)[0]
+	m := startAll(t, []*Config{c})[0]
+	moved := mustURLs("http://" + freeAddresses(t, 1)[0])
+	_, err := call[etcdserverpb.MemberUpdateResponse](t, dial(t, m), "Cluster/MemberUpdate", &etcdserverpb.MemberUpdateRequest{
+		ID: m.state.Data.Identity.MemberID, PeerURLs: urlStrings(moved),
+	})
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+
+	again := *c
+	again.ListenPeerURLs, again.InitialAdvertisePeerURLs = moved, moved
+	m = start(t, &again)
+	defer m.Close()
+	list, err := call[etcdserverpb.MemberListResponse](t, dial(t, m), "Cluster/MemberList", &etcdserverpb.MemberListRequest{Linearizable: true})
+	require.NoError(t, err)
+	require.Len(t, list.Members, 1)
+	require.Equal(t, urlStrings(moved), list.Members[0].PeerURLs)
+}
+
+// A name may be changed at any start; the others hear of it.
+func TestRestartUnderAnotherName(t *testing.T) {
+	c := clusterOf(t, 1)[0]
+	require.NoError(t, startAll(t, []*Config{c})[0].Close())
+	again := *c
+	again.Name = "renamed"
+	m := start(t, &again)
+	defer m.Close()
+	list, err := call[etcdserverpb.MemberListResponse](t, dial(t, m), "Cluster/MemberList", &etcdserverpb.MemberListRequest{Linearizable: true})
+	require.NoError(t, err)
+	require.Len(t, list.Members, 1)
+	require.Equal(t, "renamed", list.Members[0].Name)
+}
+
 func TestUnixSocket(t *testing.T) {
 	c := testConfig(t)
 	path := filepath.Join(t.TempDir(), "etcd.sock")

@@ -158,11 +158,17 @@ func (c *Config) checkDialPair() error {
 }
 
 // peerTLS is the configuration of listeners for other members; nil where none of
-// them speaks TLS.
+// them speaks TLS. Settings that then go unheeded are warned about.
 func (c *Config) peerTLS(logger *zap.Logger) (*tls.Config, error) {
 	for _, u := range c.ListenPeerURLs {
-		if !secure(u) && (c.PeerCertFile != "" || c.PeerAutoTLS) {
+		if secure(u) {
+			continue
+		}
+		if c.PeerCertFile != "" || c.PeerAutoTLS {
 			logger.Warn("--peer-cert-file, --peer-key-file or --peer-auto-tls are set, but ignored on this plain URL", zap.String("url", u.String()))
+		}
+		if c.PeerClientCertAuth || c.PeerTrustedCAFile != "" {
+			logger.Warn("other members are not asked for a certificate on this plain URL, whatever --peer-client-cert-auth and --peer-trusted-ca-file say", zap.String("url", u.String()))
 		}
 	}
 	if !slices.ContainsFunc(c.ListenPeerURLs, secure) {

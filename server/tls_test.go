@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -100,4 +102,31 @@ func TestTLSFilesThatCannotBeUsed(t *testing.T) {
 	require.ErrorContains(t, err, "--key-file: open /nowhere/key")
 	_, err = os.Stat(c.DataDir)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A plain peer URL asks nobody for a certificate, and it is said for each.
+func TestPlainPeerURLsAreWarnedAbout(t *testing.T) {
+	for args, want := range map[string]string{
+		"--peer-client-cert-auth":                    "other members are not asked for a certificate on this plain URL",
+		"--peer-trusted-ca-file=ca.crt":              "other members are not asked for a certificate on this plain URL",
+		"--peer-cert-file=x.crt --peer-key-file=x.k": "are set, but ignored on this plain URL",
+		"--peer-auto-tls":                            "are set, but ignored on this plain URL",
+		"--pre-vote":                                 "",
+	} {
+		c, _, err := Parse(append(strings.Fields(args), "--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2"), nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, c.Validate())
+		core, lines := observer.New(zap.WarnLevel)
+		_, err = c.peerTLS(zap.New(core))
+		require.NoError(t, err)
+		if want == "" {
+			require.Zero(t, lines.Len(), args)
+			continue
+		}
+		require.Equal(t, 2, lines.Len(), args)
+		for i, line := range lines.All() {
+			require.Contains(t, line.Message, want)
+			require.Equal(t, c.ListenPeerURLs[i].String(), line.ContextMap()["url"])
+		}
+	}
 }

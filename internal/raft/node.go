@@ -106,6 +106,9 @@ type Status struct {
 	// Learner says that this member has no vote; Removed that it was a member and
 	// is none any more.
 	Learner, Removed bool
+	// LastTerm and LastIndex are of the last durable entry of the log, by which members
+	// without a leader compare; 0 while a leader is known, when every append moves them.
+	LastTerm, LastIndex uint64
 }
 
 // Progress is what a leader knows of a member.
@@ -539,7 +542,7 @@ func (n *Node) Status() Status {
 		leader = 0 // it was removed, and raft has not missed it yet
 	}
 	leads, term := s.RaftState == raft.StateLeader, s.HardState.GetTerm()
-	return Status{
+	status := Status{
 		Leader:      leader,
 		Term:        term,
 		Commit:      s.HardState.GetCommit(),
@@ -549,4 +552,9 @@ func (n *Node) Status() Status {
 		Learner:     n.learner,
 		Removed:     n.removed,
 	}
+	if leader == 0 {
+		status.LastIndex = n.log.last()
+		status.LastTerm, _ = n.log.Term(status.LastIndex) // it has that of its last entry
+	}
+	return status
 }

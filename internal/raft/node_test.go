@@ -221,3 +221,18 @@ func TestLogNeverOverwritesWhatItHandedOut(t *testing.T) {
 	require.Len(t, got, 1, "at least one entry, however large")
 	require.Equal(t, 2*int64(entryOverhead)+2, l.bytes)
 }
+
+// Without a leader a member says how far its log goes, which may be further than what it
+// knows to be committed.
+func TestTheEndOfTheLogIsToldWithoutALeader(t *testing.T) {
+	n := newNode(t, 1, hardState(4, 0, 2), 1, []uint64{1, 2, 3}, entry(1, 2, "a"), entry(3, 3, "b"), entry(3, 4, "c"))
+	s := n.Status()
+	require.Equal(t, []uint64{4, 2, 3, 4}, []uint64{s.Term, s.Commit, s.LastTerm, s.LastIndex})
+	require.NoError(t, n.Step(&raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: proto.Uint64(2), To: proto.Uint64(1), Term: proto.Uint64(4), Commit: proto.Uint64(2)}))
+	s = n.Status()
+	require.Equal(t, []uint64{2, 0, 0}, []uint64{s.Leader, s.LastTerm, s.LastIndex})
+
+	n = newNode(t, 1, hardState(1, 0, 1), 1, []uint64{1, 2, 3})
+	s = n.Status()
+	require.Equal(t, []uint64{1, 1}, []uint64{s.LastTerm, s.LastIndex}, "the log begins anew behind a snapshot")
+}

@@ -18,6 +18,9 @@ func (s *Service) Alarmed(t etcdserverpb.AlarmType) bool {
 	return s.c.Machine.View().Members.Alarmed(t)
 }
 
+// Learner says whether this member is a learner.
+func (s *Service) Learner() bool { return s.c.Replica.Status().Learner }
+
 // ClusterVersion is the version the members agreed on, "" for none yet.
 func (s *Service) ClusterVersion() string { return s.c.Machine.View().Members.Version }
 

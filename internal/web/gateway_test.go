@@ -29,6 +29,7 @@ import (
 type fine struct{}
 
 func (fine) HasLeader() bool                        { return true }
+func (fine) Learner() bool                          { return false }
 func (fine) Alarmed(etcdserverpb.AlarmType) bool    { return false }
 func (fine) SerializableRead() error                { return nil }
 func (fine) LinearizableRead(context.Context) error { return nil }

@@ -25,6 +25,8 @@ type Member interface {
 	SerializableRead() error
 	// LinearizableRead reads one key behind a barrier.
 	LinearizableRead(ctx context.Context) error
+	// Learner says whether this member is a learner, who serves few of the RPCs.
+	Learner() bool
 	// ClusterVersion is the version the members agreed on, "" for none yet.
 	ClusterVersion() string
 }
@@ -138,8 +140,12 @@ func addHealth(mux *http.ServeMux, m Member, o Options) {
 		}
 		return nil
 	}}
-	// There is no learner in this version.
-	learner := check{"non_learner", func(context.Context) error { return nil }}
+	learner := check{"non_learner", func(context.Context) error {
+		if m.Learner() {
+			return errors.New("not supported for learner")
+		}
+		return nil
+	}}
 	addChecks(mux, "livez", []check{serializable}, counts)
 	addChecks(mux, "readyz", []check{corruption, serializable, linearizable, learner}, counts)
 }
