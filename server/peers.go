@@ -17,6 +17,7 @@ import (
 	"etcd.alt/api/version"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/peer"
+	"etcd.alt/internal/raft"
 )
 
 // peerHeaderTimeout is how long another member may take for the head of a
@@ -49,6 +50,7 @@ func newPeers(m *Member) (*peers, error) {
 		Version:         version.Server,
 		TLS:             dial,
 		DialTimeout:     time.Second + m.config.ElectionTimeout,
+		MaxMessage:      raft.LargestMessage,
 		Logger:          m.logger.Named("peer"),
 		Deliver:         p.deliver,
 		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },

@@ -64,7 +64,7 @@ func start(t testing.TB, id uint64, ln net.Listener, change ...func(n *node, c *
 	t.Helper()
 	n := &node{id: id, url: "http://" + ln.Addr().String()}
 	cfg := Config{
-		ID: id, ClusterID: testCluster, PeerURLs: []string{n.url}, Logger: zap.NewNop(),
+		ID: id, ClusterID: testCluster, PeerURLs: []string{n.url}, Logger: zap.NewNop(), MaxMessage: 1 << 20,
 		Deliver: func(m *raftpb.Message) error {
 			if n.full.Load() {
 				return errors.New("full")
@@ -325,6 +325,22 @@ func TestForbiddenPostsMeanGone(t *testing.T) {
 	soon(t, func() bool { return a.gone.Load() == 1 && a.lostTo[2].Load() == 1 })
 }
 
+// A message of the largest size is taken over the pipeline, and a larger one is not read.
+func TestPostsAreBounded(t *testing.T) {
+	m := &raftpb.Message{Type: raftpb.MsgProp.Enum(), From: proto.Uint64(1), To: proto.Uint64(2), Entries: []*raftpb.Entry{{Data: make([]byte, 1<<20)}}}
+	a := start(t, 1, listen(t, "127.0.0.1:0"))
+	b := start(t, 2, listen(t, "127.0.0.1:0"), func(_ *node, c *Config) { c.MaxMessage = int64(proto.Size(m)) })
+	require.NoError(t, a.AddRemote(2, []string{b.url}))
+	a.Send([]*raftpb.Message{m})
+	soon(t, func() bool { return b.got.Load() == 1 })
+	require.Zero(t, a.lostTo[2].Load())
+	larger := proto.Clone(m).(*raftpb.Message)
+	larger.Entries[0].Data = append(larger.Entries[0].Data, 0)
+	a.Send([]*raftpb.Message{larger})
+	soon(t, func() bool { return a.lostTo[2].Load() == 1 })
+	require.EqualValues(t, 1, b.got.Load())
+}
+
 func TestMembersOfOthersAreKeptOut(t *testing.T) {
 	for name, change := range map[string]func(*node, *Config){
 		"another cluster": func(_ *node, c *Config) { c.ClusterID++ },
@@ -516,5 +532,7 @@ func TestConfigIsChecked(t *testing.T) {
 	_, err = New(Config{ID: 1})
 	require.ErrorContains(t, err, "cluster's ID is 0")
 	_, err = New(Config{ID: 1, ClusterID: 2})
+	require.ErrorContains(t, err, "messages of 0 bytes")
+	_, err = New(Config{ID: 1, ClusterID: 2, MaxMessage: 1})
 	require.ErrorContains(t, err, "function of Config is missing")
 }

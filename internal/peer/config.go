@@ -28,7 +28,11 @@ type Config struct {
 	// system's certificate authorities. A ServerName in it holds for all members.
 	TLS         func() *tls.Config
 	DialTimeout time.Duration // to connect; 2 s when 0
-	Logger      *zap.Logger   // nothing is logged when nil
+	// MaxMessage is the most bytes of a message that is taken over the pipeline; what a
+	// stream brings may have 512 MiB. It must be no less than the largest message that a
+	// member's raft sends.
+	MaxMessage int64
+	Logger     *zap.Logger // nothing is logged when nil
 
 	// Deliver takes a message, and owns it from then on. An error says that it
 	// was not taken.
@@ -74,6 +78,8 @@ func (c *Config) validate() error {
 		return errors.New("peer: the member's own ID is 0")
 	case c.ClusterID == 0:
 		return errors.New("peer: the cluster's ID is 0")
+	case c.MaxMessage <= 0:
+		return fmt.Errorf("peer: messages of %d bytes at most are none", c.MaxMessage)
 	case c.Deliver == nil || c.Unreachable == nil || c.SnapshotSent == nil || c.Removed == nil || c.Gone == nil || c.OpenSnapshot == nil || c.ReceiveSnapshot == nil:
 		return errors.New("peer: a function of Config is missing")
 	}

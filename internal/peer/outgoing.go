@@ -33,7 +33,7 @@ type outgoing struct {
 }
 
 func newOutgoing(l *link, k kind, conn net.Conn) *outgoing {
-	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, end: conn, queue: newQueue(streamMessages, streamBytes)}
+	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, end: conn, queue: newQueue(streamMessages, l.t.cfg.queueBytes())}
 	if c, ok := conn.(*tls.Conn); ok {
 		o.end = c.NetConn()
 	}

@@ -30,7 +30,7 @@ type pipeline struct {
 }
 
 func newPipeline(l *link) *pipeline {
-	return &pipeline{link: l, queue: newQueue(pipelineMessages, pipelineBytes)}
+	return &pipeline{link: l, queue: newQueue(pipelineMessages, l.t.cfg.queueBytes())}
 }
 
 // send queues the message, and returns false if there is no room.

@@ -11,10 +11,15 @@ import (
 // anyhow.
 const (
 	streamMessages   = 4096
-	streamBytes      = 64 << 20
 	pipelineMessages = 64
-	pipelineBytes    = 64 << 20
+	queueBytes       = 64 << 20
+	// besideLargest is room for what is small beside a message of the largest size: a
+	// proposal that is dropped on the way to the leader is not sent again.
+	besideLargest = 1 << 20
 )
+
+// queueBytes is how many bytes may wait in a queue.
+func (c *Config) queueBytes() int { return max(queueBytes, int(c.MaxMessage)+besideLargest) }
 
 // item is a message that waits, with what it counts for.
 type item struct {

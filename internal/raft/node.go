@@ -27,6 +27,17 @@ const (
 	maxInflightBytes    = 64 << 20
 )
 
+// MaxEntryBytes is the most data that one entry may have: the largest request that a
+// member can be set to take.
+const MaxEntryBytes = 64 << 20
+
+// LargestMessage is the most bytes of a message between members, but for what comes with
+// a snapshot. A message has up to a few megabytes of entries, or a single one that may
+// be larger; what an entry and a message have beside the data are a dozen numbers.
+// Whoever bounds what comes from another member must take one of this size: an entry that
+// a leader has in its log and a follower never takes holds up all that come after it.
+const LargestMessage = MaxEntryBytes + 4<<10
+
 // Config is what a Node starts from.
 type Config struct {
 	// ID is this member; it is not 0.

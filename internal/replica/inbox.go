@@ -25,12 +25,13 @@ type Caller interface {
 // Bounds of the inbox. What is over them is refused at once, so that a flood
 // costs an answer and no memory.
 const (
-	maxQueuedBytes     = 64 << 20
+	maxQueuedBytes     = raft.MaxEntryBytes
 	maxQueuedProposals = 200_000
 	maxQueuedReads     = 200_000
-	// What other members send may be lost, and is sent again.
+	// What other members send may be lost, and is sent again. There is room for the
+	// largest message beside a few small ones.
 	maxQueuedMessages     = 50_000
-	maxQueuedMessageBytes = 64 << 20
+	maxQueuedMessageBytes = raft.LargestMessage + 1<<20
 )
 
 // errInboxFull is the answer to a message for which there is no room.
