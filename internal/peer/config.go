@@ -117,6 +117,7 @@ type timing struct {
 	probe     time.Duration // between two probes
 	post      time.Duration // for a message over the pipeline, or a probe
 	bulk      time.Duration // a snapshot of which nothing moves for so long is given up
+	farewell  time.Duration // for what waits for a member that was removed
 }
 
 var usual = timing{
@@ -127,4 +128,5 @@ var usual = timing{
 	probe:     4 * time.Second,
 	post:      10 * time.Second,
 	bulk:      30 * time.Second,
+	farewell:  time.Second, // about an election
 }

@@ -67,11 +67,12 @@ func (o *outgoing) routineWrite(head []byte) {
 		select {
 		case <-o.queue.wake:
 			var open bool
-			if items, open = o.queue.take(items); !open {
-				return
-			}
+			items, open = o.queue.take(items)
 			left, err = o.write(items)
 			o.queue.done(items)
+			if err == nil && !open {
+				return
+			}
 		case <-beat.C:
 			o.buf = o.enc.appendHeartbeat(o.buf)
 			err = o.flush()

@@ -84,18 +84,15 @@ func (q *queue) signal() {
 	}
 }
 
-// take returns all that waits, and false when the queue is closed. It leaves
-// spare, emptied, to be filled.
+// take returns all that waits, and false when nothing more will come: the queue is
+// closed or sealed. It leaves spare, emptied, to be filled.
 func (q *queue) take(spare []item) ([]item, bool) {
 	clear(spare)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.mu.closed {
-		return nil, false
-	}
 	items := q.mu.items
 	q.mu.items = spare[:0]
-	return items, true
+	return items, !q.mu.closed
 }
 
 // done gives back the room of items that were taken.
@@ -108,6 +105,14 @@ func (q *queue) done(items []item) {
 	q.mu.count -= len(items)
 	q.mu.bytes -= bytes
 	q.mu.Unlock()
+}
+
+// seal lets nothing more in. What waits can still be taken.
+func (q *queue) seal() {
+	q.mu.Lock()
+	q.mu.closed = true
+	q.mu.Unlock()
+	q.signal()
 }
 
 // close empties the queue for good and returns what waited.

@@ -66,6 +66,7 @@ type inbox struct {
 		installed bool // the snapshot that was handed over
 		copied    *copied
 		sent      []snapshotSent
+		gone      bool  // another member says that this one was removed
 		broken    error // a stage has failed
 		err       error // why nothing more is taken
 	}
@@ -151,6 +152,13 @@ func (b *inbox) transfer(to uint64) {
 	b.kick()
 }
 
+// toldGone notes that this member was removed, as others say.
+func (b *inbox) toldGone() {
+	b.mu.Lock()
+	b.mu.gone = true
+	b.mu.Unlock()
+}
+
 // tick notes that time has passed. Ticks that pile up count as one: a loop that
 // was held up must not believe that everybody else was silent.
 func (b *inbox) tick() {
@@ -230,6 +238,7 @@ type batch struct {
 	installed bool
 	copied    *copied
 	sent      []snapshotSent
+	gone      bool
 	broken    error
 }
 
@@ -272,7 +281,7 @@ func (b *inbox) take(in *batch, proposals bool) {
 	in.copied, b.mu.copied = b.mu.copied, nil
 	in.ticks, b.mu.ticks = b.mu.ticks, 0
 	b.mu.now += int64(in.ticks)
-	in.took, in.broken = b.mu.took, b.mu.broken
+	in.took, in.gone, in.broken = b.mu.took, b.mu.gone, b.mu.broken
 }
 
 // takeSome moves about maxBatchBytes of proposals, at least one.

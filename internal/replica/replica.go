@@ -115,6 +115,9 @@ func (r *Replica) ReportUnreachable(id uint64) { r.core.ReportUnreachable(id) }
 // ReportSnapshot is Core.ReportSnapshot.
 func (r *Replica) ReportSnapshot(id uint64, ok bool) { r.core.ReportSnapshot(id, ok) }
 
+// Gone is Core.Gone.
+func (r *Replica) Gone() { r.core.Gone() }
+
 // Transfer is Core.Transfer.
 func (r *Replica) Transfer(to uint64) { r.core.Transfer(to) }
 
