@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // Whoever asks a member to remove itself is told that it is done, and soon: where it
 // follows, the others have cut it off before it can know, and still it gets to hear of it.
 func TestAMemberThatIsAskedToRemoveItselfAnswers(t *testing.T) {
-	for name, place := range map[string]struct{ rounds, beside int }{"follower": {5, 1}, "leader": {2, 0}} {
+	for name, place := range map[string]struct{ rounds, beside int }{"follower": {5, 1}, "leader": {5, 0}} {
 		t.Run(name, func(t *testing.T) {
 			for range place.rounds {
 				configs := clusterOf(t, 3)
@@ -44,9 +45,11 @@ func TestAMemberThatIsAskedToRemoveItselfAnswers(t *testing.T) {
 					t.Fatal("the member does not stop")
 				}
 				t.Logf("stopped after %v", time.Since(began))
+				var closing sync.WaitGroup
 				for _, m := range members {
-					m.Close()
+					closing.Go(func() { m.Close() })
 				}
+				closing.Wait()
 			}
 		})
 	}

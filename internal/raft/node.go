@@ -130,6 +130,8 @@ type Progress struct {
 	// lost says that the member needs entries that are forgotten, and that no
 	// snapshot is on its way to it.
 	lost bool
+	// next is the entry that the member is sent next.
+	next uint64
 }
 
 // Node is one member's raft. See the package comment for who owns it.
@@ -148,6 +150,7 @@ type Node struct {
 	followers   []Progress // when this member was removed while it led
 	// farewellTerm is the term in which it did.
 	farewellTerm uint64
+	parting      []*raftpb.Message // for those whose removal was applied last
 	ticks        int64
 	heard        map[uint64]int64  // the tick at which a member was heard of last
 	patience     int64             // ticks after which one that is not heard of counts as gone
@@ -310,6 +313,7 @@ func (n *Node) Progress() []Progress {
 		all = append(all, Progress{
 			ID: id, Match: p.Match, Active: id == n.id || n.active(id), Learner: kind == raft.ProgressTypeLearner,
 			lost: p.State != tracker.StateSnapshot && p.Next <= n.log.prevIndex,
+			next: p.Next,
 		})
 	})
 	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.ID, b.ID) })
@@ -494,6 +498,7 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 		slices.Sort(conf.Voters)
 		slices.Sort(conf.Learners)
 		n.configured(conf)
+		n.part(followers)
 		if n.removed {
 			n.followers, n.farewellTerm = followers, n.raw.BasicStatus().HardState.GetTerm()
 		}

@@ -610,6 +610,9 @@ func (r *Core) finish(a *raft.Apply, o outcome) error {
 	if r.reads.release(a.Index()) {
 		r.c.Settled()
 	}
+	if words := r.c.Node.Parting(); len(words) > 0 {
+		r.c.Send(words) // before whoever hears of the change cuts them off
+	}
 	if conf != nil && r.c.Reconfigured != nil {
 		r.c.Reconfigured()
 	}
