@@ -54,3 +54,26 @@ func TestAMemberIsToldOfItsRemovalByTheLeader(t *testing.T) {
 	settle(t, gone)
 	require.EqualValues(t, 3, gone.Status().Applied)
 }
+
+// A leader that has applied nothing of its own term would put an empty entry in the place
+// of a change, and who sent it on would wait in vain: a follower holds it until then.
+func TestAChangeIsNotSentToALeaderThatHasJustBegun(t *testing.T) {
+	n := newNode(t, 1, hardState(1, 0, 1), 1, []uint64{1, 2, 3})
+	change, err := proto.Marshal(&raftpb.ConfChange{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: proto.Uint64(1)})
+	require.NoError(t, err)
+	app := &raftpb.Message{
+		Type: raftpb.MsgApp.Enum(), From: proto.Uint64(2), To: proto.Uint64(1), Term: proto.Uint64(2),
+		Index: proto.Uint64(1), LogTerm: proto.Uint64(1), Commit: proto.Uint64(1), Entries: []*raftpb.Entry{entry(2, 2, "")},
+	}
+	require.NoError(t, n.Step(proto.Clone(app).(*raftpb.Message)))
+	settle(t, n)
+	require.EqualValues(t, 2, n.Status().Leader)
+	require.ErrorIs(t, n.ProposeChange(change), ErrDropped)
+	app.Commit = proto.Uint64(2)
+	require.NoError(t, n.Step(app))
+	settle(t, n)
+	require.NoError(t, n.ProposeChange(change))
+	sent, _, _ := settle(t, n)
+	require.Len(t, sent, 1)
+	require.Equal(t, raftpb.MsgProp, sent[0].GetType())
+}

@@ -355,7 +355,10 @@ func (n *Node) Propose(entries []*raftpb.Entry) error {
 // while another change is not applied yet.
 func (n *Node) ProposeChange(data []byte) error {
 	s := n.Status()
-	if s.IsLeader && n.appliedTerm != s.Term || n.log.changeAbove(n.applied) {
+	// Nor before an entry of the leader's own term is applied: until it has applied that,
+	// its library puts an empty entry in the place of a change, and a follower that sent it
+	// on would never know.
+	if n.appliedTerm != s.Term || n.log.changeAbove(n.applied) {
 		return ErrDropped
 	}
 	entries := []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}
