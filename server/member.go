@@ -265,7 +265,7 @@ func (m *Member) waitServing(ctx context.Context) error {
 		case <-m.replica.Serving():
 			return nil
 		case <-m.replica.Done():
-			return m.replica.Err()
+			return m.ended()
 		case err := <-m.failed:
 			return err
 		case <-ctx.Done():
@@ -387,6 +387,15 @@ func (m *Member) fail(err error) {
 	}
 }
 
+// ended is why the replica has ended by itself.
+func (m *Member) ended() error {
+	err := m.replica.Err()
+	if errors.Is(err, replica.ErrRemoved) {
+		return errRemoved
+	}
+	return err
+}
+
 // routineTick moves the replica's clock, and hears when it ends by itself.
 func (m *Member) routineTick() {
 	t := time.NewTicker(m.config.HeartbeatInterval)
@@ -396,9 +405,7 @@ func (m *Member) routineTick() {
 		case <-t.C:
 			m.replica.Tick()
 		case <-m.replica.Done():
-			if err := m.replica.Err(); errors.Is(err, replica.ErrRemoved) {
-				m.fail(errRemoved)
-			} else if err != nil {
+			if err := m.ended(); err != nil {
 				m.fail(err)
 			}
 			return

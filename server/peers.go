@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -17,6 +18,7 @@ import (
 	"etcd.alt/api/version"
 	"etcd.alt/internal/member"
 	"etcd.alt/internal/peer"
+	"etcd.alt/internal/raft"
 )
 
 // peerHeaderTimeout is how long another member may take for the head of a
@@ -32,6 +34,7 @@ type peers struct {
 	http      *http.Server
 	changed   chan struct{} // of capacity 1: the membership may be another
 	known     map[uint64][]string
+	saidGone  sync.Once
 }
 
 // newPeers makes the connections; nothing comes in before serve, and nobody is
@@ -49,6 +52,7 @@ func newPeers(m *Member) (*peers, error) {
 		Version:         version.Server,
 		TLS:             dial,
 		DialTimeout:     time.Second + m.config.ElectionTimeout,
+		MaxMessage:      raft.LargestMessage,
 		Logger:          m.logger.Named("peer"),
 		Deliver:         p.deliver,
 		Unreachable:     func(id uint64) { m.replica.ReportUnreachable(id) },
@@ -121,9 +125,13 @@ func (p *peers) deliver(m *raftpb.Message) error {
 }
 
 // gone hears from another member that this one was removed, which it may have
-// been cut off from hearing of itself.
+// been cut off from hearing of itself. The replica ends then, and answers whoever waits
+// for it, before the RPC server waits for them.
 func (p *peers) gone(by uint64) {
-	p.m.fail(fmt.Errorf("%w, says member %x", errRemoved, by))
+	p.saidGone.Do(func() {
+		p.m.logger.Warn("another member says that this one was removed", zap.String("member-id", fmt.Sprintf("%x", by)))
+	})
+	p.m.replica.Gone()
 }
 
 // promote asks a member at one of its URLs to promote a learner.

@@ -28,6 +28,7 @@ var hasty = timing{
 	probe:     20 * time.Millisecond,
 	post:      2 * time.Second,
 	bulk:      2 * time.Second,
+	farewell:  500 * time.Millisecond,
 }
 
 const testCluster = 0xc1
@@ -64,7 +65,7 @@ func start(t testing.TB, id uint64, ln net.Listener, change ...func(n *node, c *
 	t.Helper()
 	n := &node{id: id, url: "http://" + ln.Addr().String()}
 	cfg := Config{
-		ID: id, ClusterID: testCluster, PeerURLs: []string{n.url}, Logger: zap.NewNop(),
+		ID: id, ClusterID: testCluster, PeerURLs: []string{n.url}, Logger: zap.NewNop(), MaxMessage: 1 << 20,
 		Deliver: func(m *raftpb.Message) error {
 			if n.full.Load() {
 				return errors.New("full")
@@ -296,6 +297,49 @@ func TestAllURLsAreTried(t *testing.T) {
 	soon(t, func() bool { return !b.ActiveSince(1).IsZero() })
 }
 
+// What was sent to a member before it was removed still reaches it, over a stream and over
+// the pipeline: how far the log is committed is among it.
+func TestTheLastWordsToARemovedMemberLeave(t *testing.T) {
+	const words = 50
+	for name, introduced := range map[string]bool{"stream": true, "pipeline": false} {
+		t.Run(name, func(t *testing.T) {
+			a, b := start(t, 1, listen(t, "127.0.0.1:0")), start(t, 2, listen(t, "127.0.0.1:0"))
+			if introduced {
+				introduce(t, a, b)
+			} else {
+				require.NoError(t, a.AddRemote(2, []string{b.url}))
+			}
+			for i := range words {
+				a.Send([]*raftpb.Message{beat(1, 2, uint64(i+1))})
+			}
+			gone := a.link(2)
+			a.Remove(2)
+			require.Nil(t, a.link(2))
+			require.False(t, gone.send(beat(1, 2, 99)), "nothing more is taken")
+			soon(t, func() bool { return b.got.Load() == words })
+			soon(t, func() bool { return gone.posting.Err() != nil }, "then it ends")
+		})
+	}
+}
+
+// One that takes nothing is not waited for: neither by who removes it nor for ever.
+func TestLastWordsThatAreNotTakenAreDropped(t *testing.T) {
+	a, b := start(t, 1, listen(t, "127.0.0.1:0")), start(t, 2, listen(t, "127.0.0.1:0"))
+	introduce(t, a, b)
+	out := deafStream(t, a)
+	data := make([]byte, 256<<10)
+	for i := range 100 { // more than what the kernel takes
+		m := appOf(1, 3, 3, uint64(i), 1, 0)
+		m.Entries[0].Data = data
+		a.Send([]*raftpb.Message{m})
+	}
+	a.Remove(3)
+	a.Send([]*raftpb.Message{beat(1, 2, 1)})
+	soon(t, func() bool { return b.got.Load() == 1 }, "the others are served")
+	soon(t, func() bool { return a.lostTo[3].Load() > 0 })
+	soon(t, func() bool { _, err := out.end.Write(nil); return errors.Is(err, net.ErrClosed) })
+}
+
 func TestARemovedMemberIsTold(t *testing.T) {
 	nodes := trio(t)
 	nodes[0].removed.Store(3)
@@ -325,6 +369,22 @@ func TestForbiddenPostsMeanGone(t *testing.T) {
 	soon(t, func() bool { return a.gone.Load() == 1 && a.lostTo[2].Load() == 1 })
 }
 
+// A message of the largest size is taken over the pipeline, and a larger one is not read.
+func TestPostsAreBounded(t *testing.T) {
+	m := &raftpb.Message{Type: raftpb.MsgProp.Enum(), From: proto.Uint64(1), To: proto.Uint64(2), Entries: []*raftpb.Entry{{Data: make([]byte, 1<<20)}}}
+	a := start(t, 1, listen(t, "127.0.0.1:0"))
+	b := start(t, 2, listen(t, "127.0.0.1:0"), func(_ *node, c *Config) { c.MaxMessage = int64(proto.Size(m)) })
+	require.NoError(t, a.AddRemote(2, []string{b.url}))
+	a.Send([]*raftpb.Message{m})
+	soon(t, func() bool { return b.got.Load() == 1 })
+	require.Zero(t, a.lostTo[2].Load())
+	larger := proto.Clone(m).(*raftpb.Message)
+	larger.Entries[0].Data = append(larger.Entries[0].Data, 0)
+	a.Send([]*raftpb.Message{larger})
+	soon(t, func() bool { return a.lostTo[2].Load() == 1 })
+	require.EqualValues(t, 1, b.got.Load())
+}
+
 func TestMembersOfOthersAreKeptOut(t *testing.T) {
 	for name, change := range map[string]func(*node, *Config){
 		"another cluster": func(_ *node, c *Config) { c.ClusterID++ },
@@ -346,20 +406,26 @@ func TestMembersOfOthersAreKeptOut(t *testing.T) {
 	}
 }
 
+// deafStream is a stream to member 3, who has dialed it and reads nothing.
+func deafStream(t testing.TB, a *node) *outgoing {
+	t.Helper()
+	nowhere := listen(t, "127.0.0.1:0") // takes connections, and answers nothing
+	t.Cleanup(func() { nowhere.Close() })
+	require.NoError(t, a.Add(3, []string{"http://" + nowhere.Addr().String()}))
+	deaf, err := net.Dial("tcp", a.url[len("http://"):])
+	require.NoError(t, err)
+	t.Cleanup(func() { deaf.Close() })
+	_, err = io.WriteString(deaf, "GET /raft/stream/msgapp/3 HTTP/1.1\r\nHost: a\r\nX-Server-From: 3\r\nX-Server-Version: 3.7.1\r\nX-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-Id: c1\r\nX-Raft-To: 1\r\n\r\n")
+	require.NoError(t, err)
+	soon(t, func() bool { return a.streamsTo(3) == 1 })
+	return a.link(3).out[streamMsgApp].Load()
+}
+
 // A peer that takes nothing costs its queue, and nobody else anything.
 func TestAPeerThatNeverReads(t *testing.T) {
 	a, b := start(t, 1, listen(t, "127.0.0.1:0")), start(t, 2, listen(t, "127.0.0.1:0"))
 	introduce(t, a, b)
-	nowhere := listen(t, "127.0.0.1:0") // takes connections, and answers nothing
-	defer nowhere.Close()
-	require.NoError(t, a.Add(3, []string{"http://" + nowhere.Addr().String()}))
-	deaf, err := net.Dial("tcp", a.url[len("http://"):])
-	require.NoError(t, err)
-	defer deaf.Close()
-	_, err = io.WriteString(deaf, "GET /raft/stream/msgapp/3 HTTP/1.1\r\nHost: a\r\nX-Server-From: 3\r\nX-Server-Version: 3.7.1\r\nX-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-Id: c1\r\nX-Raft-To: 1\r\n\r\n")
-	require.NoError(t, err)
-	soon(t, func() bool { return a.streamsTo(3) == 1 })
-	out := a.link(3).out[streamMsgApp].Load()
+	out := deafStream(t, a)
 
 	data := make([]byte, 256<<10)
 	const total = 600 // 150 MiB
@@ -373,7 +439,7 @@ func TestAPeerThatNeverReads(t *testing.T) {
 		out.queue.mu.Lock()
 		bytes := out.queue.mu.bytes
 		out.queue.mu.Unlock()
-		require.LessOrEqual(t, bytes, streamBytes)
+		require.LessOrEqual(t, bytes, queueBytes)
 	}
 	require.Less(t, longest, 500*time.Millisecond)
 	soon(t, func() bool { return b.got.Load() == total }, "the others are served")
@@ -516,5 +582,7 @@ func TestConfigIsChecked(t *testing.T) {
 	_, err = New(Config{ID: 1})
 	require.ErrorContains(t, err, "cluster's ID is 0")
 	_, err = New(Config{ID: 1, ClusterID: 2})
+	require.ErrorContains(t, err, "messages of 0 bytes")
+	_, err = New(Config{ID: 1, ClusterID: 2, MaxMessage: 1})
 	require.ErrorContains(t, err, "function of Config is missing")
 }

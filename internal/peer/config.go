@@ -28,7 +28,11 @@ type Config struct {
 	// system's certificate authorities. A ServerName in it holds for all members.
 	TLS         func() *tls.Config
 	DialTimeout time.Duration // to connect; 2 s when 0
-	Logger      *zap.Logger   // nothing is logged when nil
+	// MaxMessage is the most bytes of a message that is taken over the pipeline; what a
+	// stream brings may have 512 MiB. It must be no less than the largest message that a
+	// member's raft sends.
+	MaxMessage int64
+	Logger     *zap.Logger // nothing is logged when nil
 
 	// Deliver takes a message, and owns it from then on. An error says that it
 	// was not taken.
@@ -74,6 +78,8 @@ func (c *Config) validate() error {
 		return errors.New("peer: the member's own ID is 0")
 	case c.ClusterID == 0:
 		return errors.New("peer: the cluster's ID is 0")
+	case c.MaxMessage <= 0:
+		return fmt.Errorf("peer: messages of %d bytes at most are none", c.MaxMessage)
 	case c.Deliver == nil || c.Unreachable == nil || c.SnapshotSent == nil || c.Removed == nil || c.Gone == nil || c.OpenSnapshot == nil || c.ReceiveSnapshot == nil:
 		return errors.New("peer: a function of Config is missing")
 	}
@@ -111,6 +117,7 @@ type timing struct {
 	probe     time.Duration // between two probes
 	post      time.Duration // for a message over the pipeline, or a probe
 	bulk      time.Duration // a snapshot of which nothing moves for so long is given up
+	farewell  time.Duration // for what waits for a member that was removed
 }
 
 var usual = timing{
@@ -121,4 +128,5 @@ var usual = timing{
 	probe:     4 * time.Second,
 	post:      10 * time.Second,
 	bulk:      30 * time.Second,
+	farewell:  time.Second, // about an election
 }

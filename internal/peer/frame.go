@@ -17,8 +17,6 @@ const (
 	maxFrame = 512 << 20
 	// maxEnvelope is the longest message before a snapshot, upstream's limit.
 	maxEnvelope = 64 << 20
-	// maxPost is the longest message that is taken over the pipeline.
-	maxPost = 64 << 20
 	// eager is how much memory is taken on the word of a length alone.
 	eager = 64 << 10
 )

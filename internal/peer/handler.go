@@ -94,7 +94,7 @@ func (t *Transport) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	from, l := t.sender(r)
 	t.extend(w, t.timing.post)
-	b, err := readBody(r.Body, maxPost)
+	b, err := readBody(r.Body, t.cfg.MaxMessage)
 	if err != nil {
 		t.unidentified.Add(1)
 		refuse(w, http.StatusBadRequest, "error reading raft message")

@@ -17,8 +17,10 @@ type link struct {
 	id     uint64
 	remote bool // only its pipeline is used
 
-	ctx      context.Context // ends with the link
+	ctx      context.Context // ends when the link does, or is retired
 	cancel   context.CancelFunc
+	posting  context.Context // ends when the link does
+	stop     context.CancelFunc
 	urls     addresses
 	out      [kindsOfStreams]atomic.Pointer[outgoing]
 	pipeline *pipeline
@@ -47,7 +49,8 @@ const (
 
 func newLink(t *Transport, id uint64, urls []string, remote bool) *link {
 	l := &link{t: t, id: id, remote: remote, counts: newCounts(), log: t.log.With(zap.String("peer", formatID(id)))}
-	l.ctx, l.cancel = context.WithCancel(t.stopped)
+	l.posting, l.stop = context.WithCancel(t.stopped)
+	l.ctx, l.cancel = context.WithCancel(l.posting)
 	l.urls.set(urls)
 	l.pipeline = newPipeline(l)
 	return l
@@ -61,9 +64,34 @@ func (l *link) start() {
 	l.t.spawn(l.routineProbe)
 }
 
+// retire ends the link to a member that was removed. Nothing more is read or taken, but
+// what waits may still leave for a while: the last word to that member is how far the log
+// is committed, its removal included, for which somebody may wait there.
+func (l *link) retire() {
+	l.cancel()
+	l.mu.Lock()
+	l.mu.closed = true
+	for k := range l.out {
+		if o := l.out[k].Load(); o != nil {
+			o.queue.seal()
+		}
+	}
+	l.mu.Unlock()
+	l.pipeline.queue.seal()
+	if !l.t.spawn(l.routineRetire) {
+		l.close()
+	}
+}
+
+// routineRetire cuts off what has not left in time.
+func (l *link) routineRetire() {
+	sleep(l.posting, l.t.timing.farewell)
+	l.close()
+}
+
 // close ends the link; its goroutines end soon after.
 func (l *link) close() {
-	l.cancel()
+	l.stop()
 	l.mu.Lock()
 	l.mu.closed = true
 	for k := range l.out {

@@ -33,7 +33,7 @@ type outgoing struct {
 }
 
 func newOutgoing(l *link, k kind, conn net.Conn) *outgoing {
-	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, end: conn, queue: newQueue(streamMessages, streamBytes)}
+	o := &outgoing{link: l, kind: k, conn: &impatient{Conn: conn, write: l.t.timing.idle}, end: conn, queue: newQueue(streamMessages, l.t.cfg.queueBytes())}
 	if c, ok := conn.(*tls.Conn); ok {
 		o.end = c.NetConn()
 	}
@@ -67,11 +67,12 @@ func (o *outgoing) routineWrite(head []byte) {
 		select {
 		case <-o.queue.wake:
 			var open bool
-			if items, open = o.queue.take(items); !open {
-				return
-			}
+			items, open = o.queue.take(items)
 			left, err = o.write(items)
 			o.queue.done(items)
+			if err == nil && !open {
+				return
+			}
 		case <-beat.C:
 			o.buf = o.enc.appendHeartbeat(o.buf)
 			err = o.flush()

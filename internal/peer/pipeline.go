@@ -30,7 +30,7 @@ type pipeline struct {
 }
 
 func newPipeline(l *link) *pipeline {
-	return &pipeline{link: l, queue: newQueue(pipelineMessages, pipelineBytes)}
+	return &pipeline{link: l, queue: newQueue(pipelineMessages, l.t.cfg.queueBytes())}
 }
 
 // send queues the message, and returns false if there is no room.
@@ -86,7 +86,7 @@ func (p *pipeline) post(m *raftpb.Message) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, l.t.timing.post)
+	ctx, cancel := context.WithTimeout(l.posting, l.t.timing.post)
 	defer cancel()
 	url := l.urls.get()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/raft", bytes.NewReader(body))

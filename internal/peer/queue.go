@@ -11,10 +11,15 @@ import (
 // anyhow.
 const (
 	streamMessages   = 4096
-	streamBytes      = 64 << 20
 	pipelineMessages = 64
-	pipelineBytes    = 64 << 20
+	queueBytes       = 64 << 20
+	// besideLargest is room for what is small beside a message of the largest size: a
+	// proposal that is dropped on the way to the leader is not sent again.
+	besideLargest = 1 << 20
 )
+
+// queueBytes is how many bytes may wait in a queue.
+func (c *Config) queueBytes() int { return max(queueBytes, int(c.MaxMessage)+besideLargest) }
 
 // item is a message that waits, with what it counts for.
 type item struct {
@@ -79,18 +84,15 @@ func (q *queue) signal() {
 	}
 }
 
-// take returns all that waits, and false when the queue is closed. It leaves
-// spare, emptied, to be filled.
+// take returns all that waits, and false when nothing more will come: the queue is
+// closed or sealed. It leaves spare, emptied, to be filled.
 func (q *queue) take(spare []item) ([]item, bool) {
 	clear(spare)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.mu.closed {
-		return nil, false
-	}
 	items := q.mu.items
 	q.mu.items = spare[:0]
-	return items, true
+	return items, !q.mu.closed
 }
 
 // done gives back the room of items that were taken.
@@ -103,6 +105,14 @@ func (q *queue) done(items []item) {
 	q.mu.count -= len(items)
 	q.mu.bytes -= bytes
 	q.mu.Unlock()
+}
+
+// seal lets nothing more in. What waits can still be taken.
+func (q *queue) seal() {
+	q.mu.Lock()
+	q.mu.closed = true
+	q.mu.Unlock()
+	q.signal()
 }
 
 // close empties the queue for good and returns what waited.

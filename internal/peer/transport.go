@@ -170,7 +170,8 @@ func (t *Transport) Update(id uint64, urls []string) error {
 	return nil
 }
 
-// Remove ends all that goes on with a member. It does not wait for it.
+// Remove ends all that goes on with a member that was removed; what was sent to it
+// before may still leave for a second. It does not wait for it.
 func (t *Transport) Remove(id uint64) {
 	t.mu.Lock()
 	links := maps.Clone(*t.links.Load())
@@ -179,7 +180,7 @@ func (t *Transport) Remove(id uint64) {
 	t.links.Store(&links)
 	t.mu.Unlock()
 	if l != nil {
-		l.close()
+		l.retire()
 	}
 }
 

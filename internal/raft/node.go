@@ -27,6 +27,17 @@ const (
 	maxInflightBytes    = 64 << 20
 )
 
+// MaxEntryBytes is the most data that one entry may have: the largest request that a
+// member can be set to take.
+const MaxEntryBytes = 64 << 20
+
+// LargestMessage is the most bytes of a message between members, but for what comes with
+// a snapshot. A message has up to a few megabytes of entries, or a single one that may
+// be larger; what an entry and a message have beside the data are a dozen numbers.
+// Whoever bounds what comes from another member must take one of this size: an entry that
+// a leader has in its log and a follower never takes holds up all that come after it.
+const LargestMessage = MaxEntryBytes + 4<<10
+
 // Config is what a Node starts from.
 type Config struct {
 	// ID is this member; it is not 0.
@@ -122,6 +133,8 @@ type Progress struct {
 	// lost says that the member needs entries that are forgotten, and that no
 	// snapshot is on its way to it.
 	lost bool
+	// next is the entry that the member is sent next.
+	next uint64
 }
 
 // Node is one member's raft. See the package comment for who owns it.
@@ -140,6 +153,7 @@ type Node struct {
 	followers   []Progress // when this member was removed while it led
 	// farewellTerm is the term in which it did.
 	farewellTerm uint64
+	parting      []*raftpb.Message // for those whose removal was applied last
 	ticks        int64
 	heard        map[uint64]int64  // the tick at which a member was heard of last
 	patience     int64             // ticks after which one that is not heard of counts as gone
@@ -302,6 +316,7 @@ func (n *Node) Progress() []Progress {
 		all = append(all, Progress{
 			ID: id, Match: p.Match, Active: id == n.id || n.active(id), Learner: kind == raft.ProgressTypeLearner,
 			lost: p.State != tracker.StateSnapshot && p.Next <= n.log.prevIndex,
+			next: p.Next,
 		})
 	})
 	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.ID, b.ID) })
@@ -343,7 +358,10 @@ func (n *Node) Propose(entries []*raftpb.Entry) error {
 // while another change is not applied yet.
 func (n *Node) ProposeChange(data []byte) error {
 	s := n.Status()
-	if s.IsLeader && n.appliedTerm != s.Term || n.log.changeAbove(n.applied) {
+	// Nor before an entry of the leader's own term is applied: until it has applied that,
+	// its library puts an empty entry in the place of a change, and a follower that sent it
+	// on would never know.
+	if n.appliedTerm != s.Term || n.log.changeAbove(n.applied) {
 		return ErrDropped
 	}
 	entries := []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}
@@ -486,6 +504,7 @@ func (n *Node) Applied(a *Apply, changes []*raftpb.ConfChange) (*raftpb.ConfStat
 		slices.Sort(conf.Voters)
 		slices.Sort(conf.Learners)
 		n.configured(conf)
+		n.part(followers)
 		if n.removed {
 			n.followers, n.farewellTerm = followers, n.raw.BasicStatus().HardState.GetTerm()
 		}

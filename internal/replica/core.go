@@ -148,7 +148,7 @@ type Core struct {
 	in        batch
 	held      []proposal // that nobody has taken: there is no leader, or it is changing
 	offerAt   bool       // it is time to offer them again
-	removedAt int64      // tick at which the member was removed
+	removedAt int64      // tick at which the member was removed, or was told so
 	progress  []raft.Progress
 	since     time.Duration // when the oldest append that is handed over began to be the oldest
 	givenAway int64         // tick at which leadership was given away last
@@ -239,6 +239,11 @@ func (r *Core) GiveAway() { r.inbox.transfer(anybody) }
 
 // anybody is no member's id.
 const anybody = math.MaxUint64
+
+// Gone says that this member was removed, as another one has told it: it may have been
+// cut off from hearing of that itself. It ends with ErrRemoved soon, as it does when it
+// has applied its own removal; what is still on its way to it has until then.
+func (r *Core) Gone() { r.inbox.toldGone() }
 
 // ErrRemoved ends a member that was removed from the cluster.
 var ErrRemoved = errors.New("replica: this member was removed from the cluster")
@@ -606,6 +611,9 @@ func (r *Core) finish(a *raft.Apply, o outcome) error {
 	}
 	if r.reads.release(a.Index()) {
 		r.c.Settled()
+	}
+	if words := r.c.Node.Parting(); len(words) > 0 {
+		r.c.Send(words) // before whoever hears of the change cuts them off
 	}
 	if conf != nil && r.c.Reconfigured != nil {
 		r.c.Reconfigured()

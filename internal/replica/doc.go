@@ -16,7 +16,8 @@
 // wake-up when the machine is idle and buys overlap when it is busy.
 //
 // A sync that fails ends the member: nothing is acknowledged after it and it is
-// not tried again, because the page cache may have dropped the data.
+// not tried again, because the page cache may have dropped the data. A panic in a
+// turn ends the process, whoever's goroutine it happens on.
 //
 // The package knows neither what an entry holds nor what an answer is. It reads
 // no clock: ticks and the monotonic time come in from outside.

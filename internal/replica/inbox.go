@@ -25,12 +25,13 @@ type Caller interface {
 // Bounds of the inbox. What is over them is refused at once, so that a flood
 // costs an answer and no memory.
 const (
-	maxQueuedBytes     = 64 << 20
+	maxQueuedBytes     = raft.MaxEntryBytes
 	maxQueuedProposals = 200_000
 	maxQueuedReads     = 200_000
-	// What other members send may be lost, and is sent again.
+	// What other members send may be lost, and is sent again. There is room for the
+	// largest message beside a few small ones.
 	maxQueuedMessages     = 50_000
-	maxQueuedMessageBytes = 64 << 20
+	maxQueuedMessageBytes = raft.LargestMessage + 1<<20
 )
 
 // errInboxFull is the answer to a message for which there is no room.
@@ -66,6 +67,7 @@ type inbox struct {
 		installed bool // the snapshot that was handed over
 		copied    *copied
 		sent      []snapshotSent
+		gone      bool  // another member says that this one was removed
 		broken    error // a stage has failed
 		err       error // why nothing more is taken
 	}
@@ -151,6 +153,13 @@ func (b *inbox) transfer(to uint64) {
 	b.kick()
 }
 
+// toldGone notes that this member was removed, as others say.
+func (b *inbox) toldGone() {
+	b.mu.Lock()
+	b.mu.gone = true
+	b.mu.Unlock()
+}
+
 // tick notes that time has passed. Ticks that pile up count as one: a loop that
 // was held up must not believe that everybody else was silent.
 func (b *inbox) tick() {
@@ -230,6 +239,7 @@ type batch struct {
 	installed bool
 	copied    *copied
 	sent      []snapshotSent
+	gone      bool
 	broken    error
 }
 
@@ -272,7 +282,7 @@ func (b *inbox) take(in *batch, proposals bool) {
 	in.copied, b.mu.copied = b.mu.copied, nil
 	in.ticks, b.mu.ticks = b.mu.ticks, 0
 	b.mu.now += int64(in.ticks)
-	in.took, in.broken = b.mu.took, b.mu.broken
+	in.took, in.gone, in.broken = b.mu.took, b.mu.gone, b.mu.broken
 }
 
 // takeSome moves about maxBatchBytes of proposals, at least one.

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -17,7 +19,8 @@ type Replica struct {
 	stages  sync.WaitGroup
 
 	// turning is held by whoever turns the Core: the loop's goroutine, or one that
-	// has just brought a message while the loop slept.
+	// has just brought a message while the loop slept. A turn that panics never
+	// gives it back: nobody goes on from the half of a turn.
 	turning struct {
 		sync.Mutex
 		ended  bool  // nobody turns it any more
@@ -78,13 +81,32 @@ func (r *Replica) Deliver(m *raftpb.Message) error {
 		r.core.Kick()
 		return nil
 	}
-	defer r.turning.Unlock()
 	if !r.turning.ended && r.turning.failed == nil {
-		if r.turning.failed = r.core.Turn(); r.turning.failed != nil {
+		if r.turning.failed = r.turnElsewhere(); r.turning.failed != nil {
 			r.core.Kick() // for the loop to end
 		}
 	}
+	r.turning.Unlock()
 	return nil
+}
+
+// turnElsewhere turns the Core on a goroutine that is not the Replica's own. Who
+// owns that may recover what panics on it, as net/http does for its handlers; but
+// half a turn cannot be undone, so the panic is raised again where nobody can, and
+// ends the process as one on the loop's goroutine does.
+func (r *Replica) turnElsewhere() error {
+	whole := false
+	defer func() {
+		if whole {
+			return
+		}
+		why := fmt.Sprintf("replica: a turn has panicked: %v\n\n%s", recover(), debug.Stack())
+		go panic(why)
+		select {} // the process ends
+	}()
+	err := r.core.Turn()
+	whole = true
+	return err
 }
 
 // ReportUnreachable is Core.ReportUnreachable.
@@ -92,6 +114,9 @@ func (r *Replica) ReportUnreachable(id uint64) { r.core.ReportUnreachable(id) }
 
 // ReportSnapshot is Core.ReportSnapshot.
 func (r *Replica) ReportSnapshot(id uint64, ok bool) { r.core.ReportSnapshot(id, ok) }
+
+// Gone is Core.Gone.
+func (r *Replica) Gone() { r.core.Gone() }
 
 // Transfer is Core.Transfer.
 func (r *Replica) Transfer(to uint64) { r.core.Transfer(to) }
@@ -165,11 +190,12 @@ func (r *Replica) loop() error {
 
 func (r *Replica) turn() error {
 	r.turning.Lock()
-	defer r.turning.Unlock()
-	if r.turning.failed != nil {
-		return r.turning.failed
+	err := r.turning.failed
+	if err == nil {
+		err = r.core.Turn()
 	}
-	return r.core.Turn()
+	r.turning.Unlock() // not deferred: see turning
+	return err
 }
 
 // routineAppend writes what the loop has handed over: all that waits, in one go.

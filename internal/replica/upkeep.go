@@ -36,13 +36,14 @@ func (r *Core) upkeep() error {
 	status := r.c.Node.Status()
 	applied := status.Applied
 	r.progress = r.c.Node.Progress()
-	// The others are given the time to hear from this member that it is gone.
+	// The others are given the time to hear from this member that it is gone, and it
+	// to hear what they have done with what it was asked.
 	if words := r.c.Node.Farewell(); len(words) > 0 {
 		r.c.Send(words)
 	}
-	if status.Removed && r.removedAt == 0 {
+	if gone := status.Removed || r.in.gone; gone && r.removedAt == 0 {
 		r.removedAt = r.now
-	} else if status.Removed && r.now >= r.removedAt+r.c.RetryTicks {
+	} else if gone && r.now >= r.removedAt+r.c.RetryTicks {
 		return ErrRemoved
 	}
 	if r.slow() && status.IsLeader && r.now >= r.givenAway+r.c.RetryTicks && r.c.Node.GiveAway() {
