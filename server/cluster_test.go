@@ -244,7 +244,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	require.ErrorContains(t, err, "not leader")
 	_, err = call[etcdserverpb.MoveLeaderResponse](t, conn, "Maintenance/MoveLeader", &etcdserverpb.MoveLeaderRequest{TargetID: added.Member.ID})
 	require.NoError(t, err)
-	require.True(t, second.leads())
+	require.Eventually(t, second.leads, 10*time.Second, time.Millisecond, "the others may hear of it before it is published there")
 
 	// A third is added at the member that follows, and starts over an empty disk.
 	c3 := joins(t, "third", append(configs, c))
