@@ -107,8 +107,14 @@ func startOn(ctx context.Context, c *Config, logger *zap.Logger, fs vfs.FS) (*Me
 			err = why
 		}
 		ended := m.Close()
-		if ended != nil && errors.Is(err, errs.Stopped) {
-			err = ended // why it stopped by itself
+		if errors.Is(err, errs.Stopped) {
+			// Why it stopped by itself. Having been removed is no failure of Close.
+			if m.replica != nil && errors.Is(m.ended(), errRemoved) {
+				ended = errRemoved
+			}
+			if ended != nil {
+				err = ended
+			}
 		}
 		return nil, err
 	}
@@ -538,7 +544,9 @@ func (m *Member) close() error {
 	m.listeners.close()
 	if m.replica != nil {
 		close(m.stopTicks)
-		note(m.replica.Close())
+		if err := m.replica.Close(); !errors.Is(err, replica.ErrRemoved) { // Failed has that
+			note(err)
+		}
 	}
 	m.background.Wait()
 	if m.service != nil {
