@@ -96,10 +96,7 @@ func removeBoth(t *testing.T, dir string) {
 	leader := leaderOf(t, members)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "leader"), []byte(configs[leader].DataDir), 0o600))
 	self, other := members[leader].state.Data.Identity.MemberID, members[1-leader].state.Data.Identity.MemberID
-	require.Eventually(t, func() bool { // strict-reconfig-check wants it to have been connected for a while
-		since := members[leader].peers.transport.ActiveSince(other)
-		return !since.IsZero() && time.Since(since) > 5500*time.Millisecond
-	}, 20*time.Second, 50*time.Millisecond)
+	steady(t, members[leader], other)
 	conn := dial(t, members[leader])
 
 	mu.Lock()

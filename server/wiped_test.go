@@ -33,26 +33,69 @@ func TestAMemberWithoutItsDiskIsNotBootstrappedAgain(t *testing.T) {
 	require.NoError(t, members[wiped].Close())
 	require.NoError(t, os.RemoveAll(configs[wiped].directory()))
 	require.NoError(t, members[leader].Close())
+	startWiped(t, configs[wiped], configs[late])
+}
 
+// A member that was added and has joined (--initial-cluster-state existing, as `member
+// add` prints it, and as it stays in the unit file) loses its disk and is started again
+// by the same command.
+func TestAMemberThatHadJoinedIsNotTakenForItselfWithoutItsDisk(t *testing.T) {
+	configs := clusterOf(t, 2)
+	c := joins(t, "third", configs)
+	for _, one := range append(configs, c) {
+		one.StrictReconfigCheck = false // which would have the test wait
+	}
+	members := startAll(t, configs)
+	leader := leaderOf(t, members)
+	late := 1 - leader
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	added, err := call[etcdserverpb.MemberAddResponse](t, dial(t, members[leader]), "Cluster/MemberAdd", &etcdserverpb.MemberAddRequest{PeerURLs: urlStrings(c.ListenPeerURLs)})
+	require.NoError(t, err)
+	third, err := Start(ctx, c, zap.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { third.Close() })
+	require.Eventually(t, func() bool { // the one that will lag has heard of it
+		one, ok := members[late].state.View().Members.Get(added.Member.ID)
+		return ok && len(one.ClientURLs) > 0
+	}, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return members[late].service.ClusterVersion() != "" }, 10*time.Second, 10*time.Millisecond)
+
+	require.NoError(t, members[late].Close())
+	_, err = call[etcdserverpb.PutResponse](t, dial(t, members[leader]), "KV/Put", &etcdserverpb.PutRequest{Key: []byte("acknowledged"), Value: []byte("v")})
+	require.NoError(t, err)
+	require.NoError(t, third.Close())
+	require.NoError(t, os.RemoveAll(c.directory()))
+	require.NoError(t, members[leader].Close())
+	startWiped(t, c, configs[late])
+}
+
+// startWiped starts a member that has lost its disk, by its own command, beside one that
+// lags: it is refused, or knows what was acknowledged.
+func startWiped(t *testing.T, wiped, late *Config) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	started := make(chan *Member, 1)
 	go func() {
-		m, _ := Start(ctx, configs[late], zap.NewNop())
+		m, _ := Start(ctx, late, zap.NewNop())
 		started <- m
 	}()
 	require.Eventually(t, func() bool { // the other is there, and can be asked
-		res, err := http.Get(configs[late].ListenPeerURLs[0].String() + "/members")
+		res, err := http.Get(late.ListenPeerURLs[0].String() + "/members")
 		if err != nil {
 			return false
 		}
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	}, 10*time.Second, 10*time.Millisecond)
-	m, err := Start(ctx, configs[wiped], zap.NewNop())
+	m, err := Start(ctx, wiped, zap.NewNop())
 	if err != nil {
+		require.ErrorContains(t, err, "has already been bootstrapped")
 		cancel()
-		<-started
+		if other := <-started; other != nil {
+			other.Close()
+		}
 		return
 	}
 	defer m.Close()

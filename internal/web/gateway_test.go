@@ -38,7 +38,13 @@ func (fine) ClusterVersion() string                 { return "3.7.0" }
 // serve runs methods behind a gateway until the test ends and returns its URL.
 func serve(t *testing.T, methods []rpc.Method) string {
 	t.Helper()
-	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: Client(fine{}, Options{Gateway: true, MaxRequest: 1 << 10, Origins: []string{"*"}})})
+	return "http://" + serveBehind(t, Client(fine{}, Options{Gateway: true, MaxRequest: 1 << 10, Origins: []string{"*"}}), methods)
+}
+
+// serveBehind runs methods behind a handler until the test ends and returns its address.
+func serveBehind(t *testing.T, handler http.Handler, methods []rpc.Method) string {
+	t.Helper()
+	s, err := rpc.NewServer(rpc.Options{Methods: methods, Web: handler})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -50,7 +56,7 @@ func serve(t *testing.T, methods []rpc.Method) string {
 	})
 	t.Cleanup(serving.Wait)
 	t.Cleanup(func() { s.Close() })
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
 }
 
 // clients are one of HTTP/1.1 and one of HTTP/2 without TLS.

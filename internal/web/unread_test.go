@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,7 +32,7 @@ func serveLarge(t *testing.T, room int64, size int) (g *gateway, address string)
 	g.memory = semaphore.NewWeighted(room)
 	reply, err := (&etcdserverpb.RangeResponse{Kvs: []*mvccpb.KeyValue{{Value: bytes.Repeat([]byte("x"), size)}}}).MarshalVT()
 	require.NoError(t, err)
-	s, err := rpc.NewServer(rpc.Options{Web: g, Methods: []rpc.Method{
+	return g, serveBehind(t, g, []rpc.Method{
 		{Path: "/etcdserverpb.KV/Range", Inline: func(c *rpc.Call) {
 			c.Stream(func(_ context.Context, st *rpc.Stream) error {
 				return st.SendSized(len(reply), func(to io.Writer) error {
@@ -50,19 +48,7 @@ func serveLarge(t *testing.T, room int64, size int) (g *gateway, address string)
 		{Path: "/etcdserverpb.KV/Put", Inline: func(c *rpc.Call) {
 			c.Reply(&etcdserverpb.PutResponse{Header: &etcdserverpb.ResponseHeader{Revision: 7}})
 		}},
-	}})
-	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, rpc.ErrServerClosed) {
-			t.Error(err)
-		}
 	})
-	t.Cleanup(serving.Wait)
-	t.Cleanup(func() { s.Close() })
-	return g, l.Addr().String()
 }
 
 // The memory for large replies is held until the client has taken its reply, which may
