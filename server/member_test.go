@@ -38,6 +38,7 @@ func start(t *testing.T, c *Config) *Member {
 	defer cancel()
 	m, err := Start(ctx, c, zap.NewNop())
 	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() }) // again, where the test does so itself
 	return m
 }
 
