@@ -40,6 +40,8 @@ type keeper struct {
 		kept    map[LeaseID]*kept
 		running bool
 		closed  bool
+		heard   time.Time     // when the last answer came
+		takes   time.Duration // how long answers take, rather too long than too short
 	}
 	look chan struct{} // there is something new to send
 }
@@ -292,6 +294,7 @@ func (k *keeper) due(now time.Time) (ids []LeaseID, wait time.Duration) {
 	for id, one := range k.mu.kept {
 		switch {
 		case !one.asked.IsZero():
+			wait = min(wait, k.patientLocked(one).Sub(now)+time.Millisecond)
 		case !one.next.After(now):
 			ids = append(ids, id)
 			one.asked = now
@@ -318,6 +321,7 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 	defer k.mu.Unlock()
 	id := LeaseID(res.ID)
 	one := k.mu.kept[id]
+	k.mu.heard = now
 	switch {
 	case one == nil:
 		return
@@ -330,6 +334,7 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 	ttl := lifeOf(res.TTL)
 	if since := one.asked; !since.IsZero() {
 		one.deadline = since.Add(ttl)
+		k.mu.takes = max(now.Sub(since), k.mu.takes/2)
 	}
 	one.next, one.asked = now.Add(ttl/3), time.Time{}
 	for out := range one.listeners {
@@ -340,9 +345,10 @@ func (k *keeper) answered(res *LeaseKeepAliveResponse, now time.Time) {
 	}
 }
 
-// dropLate ends the keeping of leases for which nobody has answered in time, and
-// says how many are left, and whether one of them has waited for an answer for a third
-// of the time that it had: there is time to ask others.
+// dropLate ends the keeping of leases for which nobody has answered in time. It says how
+// many are left, and whether the stream is silent: one of them waits, and no answer at all
+// has come, for half of the time that it had, and for longer than answers take. Then there
+// is time to ask another member.
 func (k *keeper) dropLate(now time.Time) (left int, silent bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -350,10 +356,19 @@ func (k *keeper) dropLate(now time.Time) (left int, silent bool) {
 		if now.After(one.deadline) {
 			k.endLocked(id)
 		} else if !one.asked.IsZero() {
-			silent = silent || now.Sub(one.asked) > max(one.deadline.Sub(one.asked)/3, leastPatience)
+			silent = silent || now.After(k.patientLocked(one))
 		}
 	}
 	return len(k.mu.kept), silent
+}
+
+// patientLocked is until when the stream may be silent for a lease that waits.
+func (k *keeper) patientLocked(one *kept) time.Time {
+	since := one.asked
+	if k.mu.heard.After(since) {
+		since = k.mu.heard
+	}
+	return since.Add(max(one.deadline.Sub(one.asked)/2, 3*k.mu.takes, leastPatience))
 }
 
 // openKeepAlive opens a stream of keep-alives. A member without a leader could keep

@@ -141,6 +141,33 @@ func TestLeasesOutliveAMemberThatHangs(t *testing.T) {
 	drained(out)
 }
 
+// A member that answers slowly answers: its stream is not left for that.
+func TestLeasesAtASlowMemberAreKept(t *testing.T) {
+	t.Parallel() // it waits
+	for name, one := range map[string]struct {
+		leases    int64
+		ttl       int64
+		takes, by time.Duration
+	}{
+		"very many":   {3000, 60, time.Millisecond, 6 * time.Second},
+		"a short TTL": {1, 2, 500 * time.Millisecond, 6 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFake(t, func(c *received) error {
+				return serveKeepAlive(c, func(int64) int64 {
+					time.Sleep(one.takes)
+					return one.ttl
+				})
+			})
+			c := connectTo(t, Config{Endpoints: []string{f.address}, Logger: zap.NewNop()})
+			givenUp := keepMany(t, c, one.leases)
+			require.Never(t, func() bool { return givenUp.Load() > 0 }, one.by, 100*time.Millisecond)
+			require.Equal(t, 1, f.count(methodLeaseKeepAlive), "streams")
+		})
+	}
+}
+
 func TestCloseEndsKeepAlives(t *testing.T) {
 	f := startFake(t, func(c *received) error { return serveKeepAlive(c, func(int64) int64 { return 60 }) })
 	c, err := New(within(t, 20*time.Second), Config{Endpoints: []string{f.address}})

@@ -40,7 +40,7 @@ func TestALatePinDoesNotUndoTheSweep(t *testing.T) {
 	_, err = view.Range(everything(0))
 	require.ErrorIs(t, err, ErrStale)
 	// Listing.Pin, with a slice of the sweep between its two steps.
-	late.pin = view.keyspace.pins.add(late.revision)
+	late.pin = view.keyspace.pins.add(late.revision, false)
 	_, err = u.Sweep(b, 1)
 	require.NoError(t, err)
 	require.NoError(t, b.Commit())

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"etcd.alt/api/errs"
+	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/sim/disk"
 )
 
@@ -85,12 +86,12 @@ func TestListingsWithoutAPin(t *testing.T) {
 	for range maxPins {
 		l, err := view.List(everything(0), 1<<20)
 		require.NoError(t, err)
-		require.NoError(t, l.Pin())
+		require.NoError(t, l.Pin(false))
 		held = append(held, l)
 	}
 	l, err := view.List(everything(0), 1<<20)
 	require.NoError(t, err)
-	require.ErrorIs(t, l.Pin(), errs.TooManyRequests)
+	require.ErrorIs(t, l.Pin(false), errs.TooManyRequests)
 	l.Close()
 	l, err = view.List(everything(0), 1<<20)
 	require.NoError(t, err)
@@ -146,4 +147,44 @@ func TestEpochsAreBoundedInBytes(t *testing.T) {
 	}
 	t.Logf("%d live keys, %d bytes in use, %d MiB in the epochs", u.Publish().Keys(), u.InUse(), bytes>>20)
 	require.Less(t, bytes, 64<<20)
+}
+
+// Readers who hold more in memory are fewer, and keep no others waiting.
+func TestHeavyPins(t *testing.T) {
+	s := open(t, disk.New())
+	defer s.Close()
+	u, err := Load(s, 1, 1<<20)
+	require.NoError(t, err)
+	u.Put([]byte("k"), []byte("1"), 0)
+	u.End()
+	view := commit(t, s, u)
+	var held []*Listing
+	sorted := everything(0)
+	sorted.SortTarget, sorted.SortOrder = etcdserverpb.RangeRequest_MOD, etcdserverpb.RangeRequest_DESCEND
+	for i := range maxHeavy {
+		r := sorted
+		if i%2 == 0 {
+			r = everything(0)
+		}
+		l, err := view.List(r, 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, l.Pin(i%2 == 0))
+		held = append(held, l)
+	}
+	l, err := view.List(sorted, 1<<20)
+	require.NoError(t, err)
+	require.ErrorIs(t, l.Pin(false), errs.TooManyRequests)
+	l.Close()
+	l, err = view.List(everything(0), 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, l.Pin(false))
+	l.Close()
+	for _, h := range held {
+		h.Close()
+		h.Close()
+	}
+	l, err = view.List(sorted, 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, l.Pin(true))
+	l.Close()
 }

@@ -51,7 +51,7 @@ func (v *View) Hash(revision int64) (Hash, error) {
 		// been refused.
 		return Hash{Hash: crc32.Checksum([]byte("key"), castagnoli), Revision: rev, Compacted: v.Compacted}, nil
 	}
-	pin := v.keyspace.pins.add(v.Compacted)
+	pin := v.keyspace.pins.add(v.Compacted, false)
 	if pin == nil {
 		return Hash{}, errs.TooManyRequests
 	}

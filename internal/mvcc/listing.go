@@ -9,33 +9,44 @@ import (
 	"etcd.alt/api/etcdserverpb"
 )
 
-// maxPins bounds how many readers may hold the sweep up at a time, and with a portion each
-// what they take of memory.
-const maxPins = 1024
+// maxPins bounds how many readers may hold the sweep up at a time, and what they take of
+// memory: a portion each. Those who hold more, all keys of a list that is sorted or
+// filtered, or large parts, are maxHeavy at most.
+const (
+	maxPins  = 1024
+	maxHeavy = 64
+)
 
 // pins are the revisions that readers stand on for longer than a moment. The
 // sweep stays below the oldest; a compaction does not wait for them.
 type pins struct {
 	mu struct {
 		sync.Mutex
-		at map[*pin]struct{}
+		at    map[*pin]struct{}
+		heavy int // of them
 	}
 }
 
 // pin is one reader's hold.
-type pin struct{ revision int64 }
+type pin struct {
+	revision int64
+	heavy    bool
+}
 
 // add returns nil if too many readers hold a revision.
-func (p *pins) add(revision int64) *pin {
+func (p *pins) add(revision int64, heavy bool) *pin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.mu.at) >= maxPins {
+	if len(p.mu.at) >= maxPins || heavy && p.mu.heavy >= maxHeavy {
 		return nil
+	}
+	if heavy {
+		p.mu.heavy++
 	}
 	if p.mu.at == nil {
 		p.mu.at = map[*pin]struct{}{}
 	}
-	one := &pin{revision}
+	one := &pin{revision, heavy}
 	p.mu.at[one] = struct{}{}
 	return one
 }
@@ -43,6 +54,9 @@ func (p *pins) add(revision int64) *pin {
 func (p *pins) remove(one *pin) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, held := p.mu.at[one]; held && one.heavy {
+		p.mu.heavy--
+	}
 	delete(p.mu.at, one)
 }
 
@@ -104,11 +118,11 @@ func (v *View) List(r *etcdserverpb.RangeRequest, budget int) (*Listing, error) 
 	return l, nil
 }
 
-// Pin holds the sweep up, so that what was listed stays until Close. Errors:
-// errs.TooManyRequests where too many hold it up already; errs.Compacted or
-// ErrStale where it has gone too far by now.
-func (l *Listing) Pin() error {
-	if l.pin = l.view.keyspace.pins.add(l.revision); l.pin == nil {
+// Pin holds the sweep up, so that what was listed stays until Close. heavy says that the
+// caller keeps more of it in memory than a record. Errors: errs.TooManyRequests where too
+// many hold it up already; errs.Compacted or ErrStale where it has gone too far by now.
+func (l *Listing) Pin(heavy bool) error {
+	if l.pin = l.view.keyspace.pins.add(l.revision, heavy || !l.walked); l.pin == nil {
 		return errs.TooManyRequests
 	}
 	// A sweep that began before the pin was set may have passed it.

@@ -167,7 +167,7 @@ func TestSweepLeavesWhatCounts(t *testing.T) {
 	view := commit(t, s, u)
 	listing, err := view.List(everything(0), 1<<20)
 	require.NoError(t, err)
-	require.NoError(t, listing.Pin())
+	require.NoError(t, listing.Pin(false))
 	b := s.NewBatch()
 	sweep(t, u, b)
 	require.NoError(t, b.Commit())

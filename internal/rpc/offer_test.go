@@ -115,7 +115,7 @@ func TestASilentConnectionGivesItsBuffersBack(t *testing.T) {
 			got += len(p.until("data", func(e event) bool { return e.typ == http2.FrameData }).data)
 		}
 	}
-	holds := func() int { return cap(o.out) + cap(o.buf) }
+	holds := func() int { return cap(o.out) + cap(o.buf) + cap(o.sending) }
 	send()
 	c.mu.Lock()
 	if holds() < len(large) || o.large == 0 {

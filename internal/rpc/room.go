@@ -3,8 +3,8 @@ package rpc
 import "slices"
 
 // Replies that are made elsewhere than on the connection's goroutine, on workers or when
-// something was waited for, come whether or not the peer takes those before them. Large
-// ones ask for room first.
+// something was waited for, come whether or not the peer takes those before them. Handlers
+// whose replies may be large ask for room first; nobody does it for them.
 
 // rooms are the calls that wait for room, and what was promised to others. Guarded by
 // Conn.mu.

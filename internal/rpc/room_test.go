@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -72,4 +73,26 @@ func TestRoomForReplies(t *testing.T) {
 		t.Errorf("%d bytes are promised to nobody, and %d wait", r.promised, len(r.waiting))
 	}
 	c.mu.Unlock()
+}
+
+// A call that goes on as a stream needs no promise: what streams have waiting is their own.
+func TestAStreamGivesItsRoomBack(t *testing.T) {
+	h := start(t, func(o *Options) { o.Limits.WriteBuffer = 1000 })
+	p := rawDial(t, h)
+	p.call(1, "Keep", "x")
+	p.call(3, "Keep", "x")
+	p.push()
+	let := make(chan struct{})
+	for range 2 {
+		call := <-h.kept
+		if !call.Room(800, func() { t.Error("there was room") }) {
+			t.Fatal("there is no room")
+		}
+		if !call.Stream(func(context.Context, *Stream) error { <-let; return nil }) {
+			t.Fatal("the call is over")
+		}
+	}
+	p.alive(5)
+	close(let)
+	p.wantStatus(1, "0")
 }

@@ -87,6 +87,7 @@ func (call *Call) Stream(h StreamHandler) bool {
 	}
 	call.recvable, call.sendable = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	call.inboxEnd = io.EOF
+	c.madeLocked(call) // what a stream sends waits for its own windows
 	// The connection lives, so Server.Close still waits for it.
 	c.s.wg.Add(1)
 	go c.routineStream(call, h)

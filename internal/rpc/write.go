@@ -179,7 +179,7 @@ func (c *Conn) giveBackLocked(now int64) {
 	case o.busy, o.backlog() > 0:
 		o.busy, o.large = false, now+int64(quietAfter)
 	default:
-		o.out, o.buf, o.large = nil, nil, 0
+		o.out, o.buf, o.sending, o.large = nil, nil, nil, 0 // sending is the end of buf
 		return
 	}
 	c.wakeAtLocked(o.large)

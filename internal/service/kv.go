@@ -288,7 +288,7 @@ func (s *Service) beginWrites(c *rpc.Call, r *etcdserverpb.TxnRequest, payload [
 
 // answerTxn answers a transaction that only reads.
 func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
-	ranges := 0
+	ranges, waits := 0, false
 	err := s.inView(func(view *machine.View) error {
 		if view.Auth.Enabled {
 			by, err := s.rightsIn(view, c)
@@ -303,10 +303,17 @@ func (s *Service) answerTxn(c *rpc.Call, r *etcdserverpb.TxnRequest) {
 		if err == nil {
 			h := s.header(view.Keys.Revision)
 			ranges = len(res.Ops)
-			c.Reply(encoded(appendTxn(h.appendTo(nil), res)))
+			reply := encoded(appendTxn(h.appendTo(nil), res))
+			waits = len(reply) > smallReply && !c.Room(len(reply), func() { s.workers.hand(c, func() { s.answerTxn(c, r) }) })
+			if !waits {
+				c.Reply(reply)
+			}
 		}
 		return err
 	})
+	if waits {
+		return
+	}
 	s.counts.readTxn(c, ranges, err)
 	if err != nil {
 		fail(c, err)

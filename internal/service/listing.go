@@ -62,7 +62,7 @@ func (s *Service) answerRange(c *rpc.Call, r *etcdserverpb.RangeRequest) {
 			l.Close()
 			return tooLarge(size)
 		case size > wholeReply:
-			if err := l.Pin(); err != nil {
+			if err := l.Pin(false); err != nil {
 				l.Close()
 				return err
 			}

@@ -72,7 +72,7 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 	}
 	defer l.Close()
 	if !r.CountOnly {
-		if err := l.Pin(); err != nil {
+		if err := l.Pin(true); err != nil {
 			return err
 		}
 	}
