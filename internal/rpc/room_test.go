@@ -61,6 +61,12 @@ func TestRoomForReplies(t *testing.T) {
 	p.fr.WriteSettings(window(65535))
 	p.push()
 	p.wantStatus(1, "0")
+	eventually(t, "the writer has come back", func() bool {
+		c := calls[0].conn
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(told) == 3
+	})
 	look("a reply was taken", 2, 4, 5)
 	calls[4].Reply(rawMessage("x"))
 	calls[5].Reply(rawMessage("x"))
