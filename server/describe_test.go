@@ -136,6 +136,7 @@ func TestReflection(t *testing.T) {
 
 // A member without a quorum serves what it can: a probe must not have it restarted.
 func TestGRPCHealthWithoutAQuorum(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	members := startAll(t, clusterOf(t, 3))
 	leaderOf(t, members)
 	conn := dial(t, members[0])

@@ -96,6 +96,7 @@ func TestMetricsPortsAnswerWithoutAMajority(t *testing.T) {
 // Without a majority each member says how far its log goes: by that the one to go on with
 // is chosen if the others are lost.
 func TestAMemberThatWaitsSaysHowFarItsLogGoes(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	c := clusterOf(t, 3)[0]
 	core, lines := observer.New(zap.WarnLevel)
 	ctx, cancel := context.WithCancel(t.Context())

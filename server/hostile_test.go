@@ -68,6 +68,9 @@ func (p *framePeer) call(id uint32, path string, m interface{ MarshalVT() ([]byt
 // for a put, and changes the size of all windows, in frames of 16 KiB. Nobody else is to
 // feel that.
 func TestAPeerOfManySettingsHoldsUpNobody(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about time, and slow")
+	}
 	m := start(t, testConfig(t))
 	defer m.Close()
 	conn := dial(t, m)

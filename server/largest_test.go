@@ -13,6 +13,9 @@ import (
 // What the largest --max-request-bytes lets in at one member reaches the other, and so does
 // all that comes behind it.
 func TestTheLargestRequestThatCanBeSetIsAgreedOn(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about sizes, and slow")
+	}
 	configs := clusterOf(t, 2)
 	for _, c := range configs {
 		c.MaxRequestBytes = raft.MaxEntryBytes

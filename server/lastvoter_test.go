@@ -42,6 +42,7 @@ func TestTheLastVoterDoesNotRemoveItself(t *testing.T) {
 		require.NoError(t, m.Close())
 		return
 	}
+	t.Parallel() // it waits, mostly
 	dir = t.TempDir()
 	for _, step := range []string{"remove", "restart", "force"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -25,6 +25,7 @@ func steady(t *testing.T, m *Member, other uint64) {
 // Asked at once, both pass the first check; the second waits while the first is applied,
 // and is looked at again.
 func TestChangesAskedAtOnceAreCheckedAgainstEachOther(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	configs := clusterOf(t, 2)
 	members := startAll(t, configs)
 	leader := leaderOf(t, members)
