@@ -64,6 +64,12 @@ func (p *framePeer) call(id uint32, path string, m interface{ MarshalVT() ([]byt
 	p.fr.WriteData(id, true, append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...))
 }
 
+// begun waits until a member has begun to answer so many calls.
+func begun(t *testing.T, m *Member, n uint64) {
+	t.Helper()
+	require.Eventually(t, func() bool { return started(m) == n }, 20*time.Second, 10*time.Millisecond)
+}
+
 // One connection opens calls that it does not finish, which costs it 17 bytes each, asks
 // for a put, and changes the size of all windows, in frames of 16 KiB. Nobody else is to
 // feel that.
@@ -75,6 +81,7 @@ func TestAPeerOfManySettingsHoldsUpNobody(t *testing.T) {
 	defer m.Close()
 	conn := dial(t, m)
 	putKey(t, conn, "k", "v")
+	before := started(m)
 	p := dialFrames(t, m)
 	const calls = 40_000
 	for i := range uint32(calls) {
@@ -84,14 +91,7 @@ func TestAPeerOfManySettingsHoldsUpNobody(t *testing.T) {
 		}
 	}
 	p.push()
-	require.Eventually(t, func() bool {
-		for _, m := range m.rpc.Stats().Methods {
-			if m.Path == "/etcdserverpb.KV/Range" {
-				return m.Started == calls
-			}
-		}
-		return false
-	}, 20*time.Second, 10*time.Millisecond)
+	begun(t, m, before+calls)
 	many := make([]http2.Setting, 16384/6)
 	for i := range many {
 		many[i] = http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65535}
@@ -126,6 +126,7 @@ func TestListsThatNobodyReadsRefuseNobody(t *testing.T) {
 	conn := dial(t, m)
 	putKey(t, conn, "large", string(bytes.Repeat([]byte("x"), 600<<10)))
 	request := &etcdserverpb.RangeRequest{Key: []byte("large")}
+	before := started(m)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -136,7 +137,8 @@ func TestListsThatNobodyReadsRefuseNobody(t *testing.T) {
 		require.NoError(t, s.SendMsg(request))
 		require.NoError(t, s.CloseSend())
 	}
-	time.Sleep(time.Second) // they have begun
+	begun(t, m, before+64)
+	time.Sleep(500 * time.Millisecond) // each has its pin, or is refused
 	got, err := call[etcdserverpb.RangeResponse](t, conn, "KV/Range", &etcdserverpb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00")})
 	require.NoError(t, err, "a list of another client")
 	require.Len(t, got.Kvs, 1)
@@ -189,7 +191,7 @@ func TestRepliesThatNobodyReadsTakeLittleMemory(t *testing.T) {
 		runtime.ReadMemStats(&ms)
 		return int64(ms.HeapAlloc) >> 20
 	}
-	before := heap()
+	before, asked := heap(), started(m)
 	const peers, calls = 20, 3000
 	for range peers {
 		p := dialFrames(t, m)
@@ -200,7 +202,8 @@ func TestRepliesThatNobodyReadsTakeLittleMemory(t *testing.T) {
 		}
 		p.push()
 	}
-	time.Sleep(3 * time.Second)
+	begun(t, m, asked+peers*calls)
+	time.Sleep(2 * time.Second) // for workers to make what they are let
 	most := heap() - before
 	t.Logf("%d connections of %d KiB of requests hold %d MiB", peers, calls*40>>10, most)
 	require.Less(t, most, int64(128), "MiB, of %d connections", peers)
