@@ -2,18 +2,28 @@ package client
 
 import (
 	"context"
+	"errors"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"etcd.alt/api/errs"
 	"etcd.alt/api/etcdserverpb"
 	"etcd.alt/internal/recipe"
 )
 
-// Recipes is the client as package concurrency uses it. It is of no other use.
-func (c *Client) Recipes() recipe.KV { return recipes{c} }
+// Recipes is the client as package concurrency uses it. It is of no other use. lost,
+// unless it is nil, is called each time that a transaction may still be on its way when
+// nobody waits for its answer any more, before it is sent again.
+func (c *Client) Recipes(lost func()) recipe.KV { return recipes{c, lost} }
 
 // recipes is a recipe.KV. What a recipe changes is guarded so that it may be changed
 // twice, so all of it is sent again as reads are: locks outlive connections and
 // leaders.
-type recipes struct{ c *Client }
+type recipes struct {
+	c    *Client
+	lost func()
+}
 
 // Range is recipe.KV's.
 func (r recipes) Range(ctx context.Context, req *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
@@ -22,7 +32,33 @@ func (r recipes) Range(ctx context.Context, req *etcdserverpb.RangeRequest) (*et
 
 // Txn is recipe.KV's.
 func (r recipes) Txn(ctx context.Context, req *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
-	return call[TxnResponse](ctx, r.c, methodGuardedTxn, req)
+	res := new(TxnResponse)
+	err := r.c.repeat(ctx, methodGuardedTxn, func(token string) error {
+		err := translate(ctx, r.c.conn.Invoke(outgoing(ctx, token), methodGuardedTxn.path, req, res))
+		if r.lost != nil && mayArrive(err) {
+			r.lost()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// mayArrive says whether what failed with err may be on its way still.
+func mayArrive(err error) bool {
+	if errors.Is(err, errs.NoLeader) || errors.Is(err, errs.ProposalDropped) || errors.Is(err, errs.NotSupportedForLearner) {
+		return false
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal:
+		return true
+	}
+	return false
 }
 
 // Watch is recipe.KV's.

@@ -35,7 +35,7 @@ func NewElection(s *Session, name string) *Election { return &Election{s: s, nam
 // ResumeElection returns an election that was won before, with the Key and Rev it
 // had then.
 func ResumeElection(s *Session, name, key string, rev int64) *Election {
-	s.use(name, "")
+	s.use(name)
 	return &Election{s: s, name: name, won: &recipe.Leadership{Name: []byte(name), Key: []byte(key), Revision: rev, Lease: int64(s.lease)}}
 }
 
@@ -43,7 +43,8 @@ func ResumeElection(s *Session, name, key string, rev int64) *Election {
 // first. A caller whose ctx ends is a candidate no longer.
 func (e *Election) Campaign(ctx context.Context, value string) error {
 	led := e.won != nil
-	won, header, err := recipe.Campaign(ctx, e.s.client.Recipes(), e.s.use(e.name, value))
+	e.s.use(e.name)
+	won, header, err := recipe.Campaign(ctx, e.s.queueing(e.name), e.s.ticket(e.name, value))
 	if err != nil {
 		return errors.Join(err, e.s.unuse(e.name))
 	}
@@ -59,11 +60,11 @@ func (e *Election) Proclaim(ctx context.Context, value string) error {
 	if e.won == nil {
 		return ErrElectionNotLeader
 	}
-	header, err := recipe.Proclaim(ctx, e.s.client.Recipes(), e.won, []byte(value))
+	header, err := recipe.Proclaim(ctx, e.s.client.Recipes(nil), e.won, []byte(value))
 	if err != nil {
 		if errors.Is(err, ErrElectionNotLeader) {
-			e.s.forget(e.name)
 			e.won = nil
+			err = errors.Join(err, e.s.unuse(e.name))
 		}
 		return err
 	}
@@ -76,11 +77,12 @@ func (e *Election) Resign(ctx context.Context) error {
 	if e.won == nil {
 		return nil
 	}
-	header, err := recipe.Resign(ctx, e.s.client.Recipes(), e.won)
+	e.s.forget(e.name) // before the key goes: whatever puts it again is swept away
+	header, err := recipe.Resign(ctx, e.s.client.Recipes(nil), e.won)
 	if err != nil {
+		e.s.use(e.name)
 		return err
 	}
-	e.s.forget(e.name)
 	e.won, e.header = nil, header
 	return nil
 }
@@ -88,7 +90,7 @@ func (e *Election) Resign(ctx context.Context) error {
 // Leader is the record of who leads: its value is what the leader says, its creation
 // revision a fencing token.
 func (e *Election) Leader(ctx context.Context) (*client.KeyValue, error) {
-	kv, _, err := recipe.Leader(ctx, e.s.client.Recipes(), []byte(e.name))
+	kv, _, err := recipe.Leader(ctx, e.s.client.Recipes(nil), []byte(e.name))
 	return kv, err
 }
 
@@ -106,7 +108,7 @@ func Observe(ctx context.Context, c *client.Client, name string) iter.Seq2[*clie
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		stopped := false
-		err := recipe.Observe(ctx, c.Recipes(), []byte(name), func(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
+		err := recipe.Observe(ctx, c.Recipes(nil), []byte(name), func(kv *mvccpb.KeyValue, header *etcdserverpb.ResponseHeader) error {
 			if !yield(&client.GetResponse{Header: header, Kvs: []*client.KeyValue{kv}}, nil) {
 				stopped = true
 				return context.Canceled

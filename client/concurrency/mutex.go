@@ -38,7 +38,8 @@ func (m *Mutex) TryLock(ctx context.Context) error { return m.get(ctx, recipe.Tr
 
 func (m *Mutex) get(ctx context.Context, get func(context.Context, recipe.KV, recipe.Ticket) (*recipe.Ownership, error)) error {
 	held := m.held != nil
-	o, err := get(ctx, m.s.client.Recipes(), m.s.use(m.name, ""))
+	m.s.use(m.name)
+	o, err := get(ctx, m.s.queueing(m.name), m.s.ticket(m.name, ""))
 	if err != nil {
 		return errors.Join(err, m.s.unuse(m.name))
 	}
@@ -54,12 +55,12 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	if m.held == nil {
 		return ErrLockReleased
 	}
-	if m.s.last(m.name) {
-		if err := recipe.Abandon(ctx, m.s.client.Recipes(), []byte(m.name), int64(m.s.lease)); err != nil {
+	if m.s.forget(m.name) {
+		if err := m.s.abandon(ctx, m.name); err != nil {
+			m.s.use(m.name) // it is held still
 			return err
 		}
 	}
-	m.s.forget(m.name)
 	m.held = nil
 	return nil
 }

@@ -17,39 +17,76 @@ const defaultTTL = 60
 type Session struct {
 	client *client.Client
 	lease  client.LeaseID
+	own    bool            // the lease was granted to it
+	alive  context.Context // ends with the session: what sweeps do is nobody's call
 	cancel context.CancelFunc
 	done   chan struct{}
+	sweeps sync.WaitGroup
 	mu     struct {
 		sync.Mutex
-		users map[string]int // of the session's key for a name: those who wait, and those who have it
+		users map[string]int  // of the session's key for a name: those who wait, and those who have it
+		swept map[string]bool // names for which a sweep runs
+		ended bool            // none is begun any more
 	}
 }
 
 // use counts one more who uses the session's key for a name.
-func (s *Session) use(name, value string) recipe.Ticket {
+func (s *Session) use(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.users == nil {
-		s.mu.users = map[string]int{}
-	}
 	s.mu.users[name]++
-	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Late: func() { s.late(name) }}
 }
 
-// last says whether nobody else uses the session's key for a name.
-func (s *Session) last(name string) bool {
+// used says whether anybody uses the session's key for a name.
+func (s *Session) used(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.users[name] <= 1
+	return s.mu.users[name] > 0
 }
 
-// forget counts one less, whose key is gone or somebody else's affair.
-func (s *Session) forget(name string) {
+// forget counts one less, and says whether nobody is left.
+func (s *Session) forget(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.users[name]--; s.mu.users[name] <= 0 {
-		delete(s.mu.users, name)
+	s.mu.users[name]--
+	if s.mu.users[name] > 0 {
+		return false
 	}
+	delete(s.mu.users, name)
+	return true
+}
+
+// ticket is for a call that has said that it uses the name.
+func (s *Session) ticket(name, value string) recipe.Ticket {
+	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Late: func() {
+		_ = s.abandon(context.Background(), name) // whoever could be told has gone
+	}}
+}
+
+// queueing is the cluster as whoever puts the session's key for a name sees it.
+func (s *Session) queueing(name string) recipe.KV {
+	return s.client.Recipes(func() { s.sweep(name) })
+}
+
+// sweep has the session's key for a name taken away whenever it is there and nobody uses
+// it, for as long as the session lasts: a transaction that puts it may be on its way
+// still, though all that has to do with it is over. No lease, no key: after that it comes
+// to nothing. A lease that was given to the session may have others who use it.
+func (s *Session) sweep(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.own || s.mu.ended || s.mu.swept[name] {
+		return
+	}
+	s.mu.swept[name] = true
+	s.sweeps.Go(func() {
+		// An error is the session's end, or a right that was lost: the next lost sight of a
+		// transaction begins another.
+		_ = recipe.Sweep(s.alive, s.client.Recipes(nil), []byte(name), int64(s.lease), func() bool { return s.used(name) })
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.mu.swept, name)
+	})
 }
 
 // leaveTimeout bounds the farewell of a call that has given up.
@@ -59,35 +96,21 @@ const leaveTimeout = 5 * time.Second
 // may not be there. The error says that it may be there all the same, until the
 // session ends.
 func (s *Session) unuse(name string) error {
-	s.mu.Lock()
-	if s.mu.users[name]--; s.mu.users[name] > 0 {
-		s.mu.Unlock()
+	if !s.forget(name) {
 		return nil
 	}
-	delete(s.mu.users, name)
-	s.mu.Unlock()
-	return s.abandon(name)
-}
-
-// late takes a key away that was put when its call had given up, if nobody uses it.
-func (s *Session) late(name string) {
-	s.mu.Lock()
-	used := s.mu.users[name] > 0
-	s.mu.Unlock()
-	if !used {
-		_ = s.abandon(name) // whoever could be told has gone
-	}
-}
-
-// abandon takes the session's key for a name away, unless it is put anew meanwhile.
-func (s *Session) abandon(name string) error {
 	// Whoever gives up does so because of his context, or of what it demands.
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	if err := recipe.Abandon(ctx, s.client.Recipes(), []byte(name), int64(s.lease)); err != nil {
+	if err := s.abandon(context.Background(), name); err != nil {
 		return fmt.Errorf("concurrency: the session may stand in the queue of %q still: %w", name, err)
 	}
 	return nil
+}
+
+// abandon takes the session's key for a name away, unless somebody uses it.
+func (s *Session) abandon(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	return recipe.Abandon(ctx, s.client.Recipes(nil), []byte(name), int64(s.lease), func() bool { return s.used(name) })
 }
 
 // SessionOption changes a Session.
@@ -113,6 +136,7 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 		option(&o)
 	}
 	var known []client.KeepAliveOption
+	own := false
 	switch {
 	case o.ttl <= 0:
 		return nil, fmt.Errorf("concurrency: WithTTL: %d seconds are none", o.ttl)
@@ -122,7 +146,7 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 		if err != nil {
 			return nil, err
 		}
-		o.lease, known = client.LeaseID(res.ID), append(known, client.WithGranted(asked, res.TTL))
+		o.lease, own, known = client.LeaseID(res.ID), true, append(known, client.WithGranted(asked, res.TTL))
 	}
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	answers, err := c.KeepAlive(alive, o.lease, known...)
@@ -130,9 +154,11 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 		cancel()
 		return nil, err
 	}
-	s := &Session{client: c, lease: o.lease, cancel: cancel, done: make(chan struct{})}
+	s := &Session{client: c, lease: o.lease, own: own, alive: alive, cancel: cancel, done: make(chan struct{})}
+	s.mu.users, s.mu.swept = map[string]int{}, map[string]bool{}
 	go func() {
 		defer close(s.done)
+		defer cancel()
 		for range answers {
 			// what counts is that they come
 		}
@@ -154,6 +180,10 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 func (s *Session) Orphan() {
 	s.cancel()
 	<-s.done
+	s.mu.Lock()
+	s.mu.ended = true
+	s.mu.Unlock()
+	s.sweeps.Wait()
 }
 
 // Close ends the session and gives up all that is held with it.

@@ -28,6 +28,9 @@ type Leadership struct {
 	Key      []byte
 	Revision int64
 	Lease    int64
+	// Modified is the revision at which the leader has said something last, as far as is
+	// known, 0 if nothing is.
+	Modified int64
 }
 
 // Campaign waits until the election of the ticket's name is won with its lease, and
@@ -39,19 +42,40 @@ func Campaign(ctx context.Context, kv KV, t Ticket) (*Leadership, *etcdserverpb.
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Leadership{Name: t.Name, Key: at.key, Revision: at.created, Lease: t.Lease}, at.header, nil
+	return &Leadership{Name: t.Name, Key: at.key, Revision: at.created, Lease: t.Lease, Modified: at.modified}, at.header, nil
 }
 
-// Proclaim changes what the leader says, without another election.
+// Proclaim changes what the leader says, without another election. It overwrites only
+// what it knows of: of two proclamations of one leader the later one stays, whichever
+// arrives last.
 func Proclaim(ctx context.Context, kv KV, l *Leadership, value []byte) (*etcdserverpb.ResponseHeader, error) {
-	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: created(l.Key, l.Revision), Success: []*etcdserverpb.RequestOp{put(l.Key, value, l.Lease)}})
-	if err != nil {
-		return nil, err
+	look := &etcdserverpb.RangeRequest{Key: l.Key}
+	if l.Modified == 0 {
+		res, err := kv.Range(ctx, look)
+		if err != nil {
+			return nil, err
+		}
+		l.Modified = the(res).ModRevision
 	}
-	if !res.Succeeded {
-		return nil, ErrNotLeader
+	for {
+		res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
+			Compare: append(created(l.Key, l.Revision), modified(l.Key, l.Modified)...),
+			Success: []*etcdserverpb.RequestOp{put(l.Key, value, l.Lease)},
+			Failure: []*etcdserverpb.RequestOp{get(look)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		if res.Succeeded {
+			l.Modified = res.Header.Revision
+			return res.Header, nil
+		}
+		now := the(res.Responses[0].GetResponseRange())
+		if now.CreateRevision != l.Revision {
+			return nil, ErrNotLeader
+		}
+		l.Modified = now.ModRevision
 	}
-	return res.Header, nil
 }
 
 // Resign gives up a leadership. One that has ended is given up already.

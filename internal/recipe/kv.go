@@ -15,6 +15,10 @@ import (
 // KV is what the recipes need of a cluster. Its errors are passed on as they are.
 type KV interface {
 	Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error)
+	// Txn may send a transaction again whose answer was lost, and so make it twice, the
+	// second time whenever it arrives: each that the recipes ask for says what must be as
+	// it was, so that it changes nothing then. The one exception is a key that stands in a
+	// queue for the first time, since its absence has no revision: see Ticket.Late.
 	Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error)
 	// Watch watches key, or the range up to end, from the revision start on. Whoever
 	// asked closes it.
@@ -52,7 +56,8 @@ func created(key []byte, revision int64) []*etcdserverpb.Compare {
 	}}
 }
 
-// modified is the condition that a key was put last at a revision.
+// modified is the condition that a key was put last at a revision, or does not
+// exist, for 0.
 func modified(key []byte, revision int64) []*etcdserverpb.Compare {
 	return []*etcdserverpb.Compare{{
 		Key: key, Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
@@ -85,7 +90,8 @@ type Ticket struct {
 	Value []byte
 	// Late, unless it is nil, has the key stay where the call gives up: the caller takes
 	// it away, who knows what else the lease is used for. It is called if the key was put
-	// when the call had ended. Without it others that have asked with the lease are
+	// when the call had ended. A caller whose KV may have left a transaction on its way
+	// watches the key for as long as it holds the lease. Without it others that have asked with the lease are
 	// guessed at, and where that is not certain the key stays until its lease ends.
 	Late func()
 	// Go, unless it is nil, starts the goroutine that hears of the answer to the put, which
@@ -109,6 +115,8 @@ type place struct {
 	// created is the key's creation revision, asked the revision at which this call
 	// has put it: whoever asks with the same lease puts it again.
 	created, asked int64
+	// modified is when the key was put last, as far as this call knows.
+	modified int64
 	// head says that nobody stood before it, held that it stood there already, before
 	// this call.
 	head, held bool
@@ -153,25 +161,39 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 	}
 }
 
+// ask puts the key, where it is not there, or else over what is there: only over what it
+// has seen, lest one that arrives late overwrites what was said since.
 func ask(ctx context.Context, kv KV, t Ticket) (*place, error) {
 	p, key := prefix(t.Name), keyOf(t.Name, t.Lease)
-	again := put(key, t.Value, t.Lease)
-	again.GetRequestPut().PrevKv = true
-	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
-		Compare: created(key, 0),
-		Success: []*etcdserverpb.RequestOp{put(key, t.Value, t.Lease), get(first(p))},
-		Failure: []*etcdserverpb.RequestOp{again, get(first(p))},
-	})
-	if err != nil {
-		return nil, err
+	seen := &mvccpb.KeyValue{} // nothing
+	for {
+		res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
+			Compare: modified(key, seen.ModRevision),
+			Success: []*etcdserverpb.RequestOp{put(key, t.Value, t.Lease), get(first(p))},
+			Failure: []*etcdserverpb.RequestOp{get(&etcdserverpb.RangeRequest{Key: key})},
+		})
+		switch {
+		case err != nil:
+			return nil, err
+		case !res.Succeeded:
+			seen = the(res.Responses[0].GetResponseRange())
+			continue
+		}
+		at := &place{prefix: p, key: key, created: res.Header.Revision, asked: res.Header.Revision, modified: res.Header.Revision, header: res.Header}
+		at.head = bytes.Equal(res.Responses[1].GetResponseRange().Kvs[0].Key, key) // there is at least our own
+		if seen.ModRevision != 0 {
+			at.created, at.held = seen.CreateRevision, at.head
+		}
+		return at, nil
 	}
-	at := &place{prefix: p, key: key, created: res.Header.Revision, asked: res.Header.Revision, header: res.Header}
-	at.head = bytes.Equal(res.Responses[1].GetResponseRange().Kvs[0].Key, key) // there is at least our own
-	if !res.Succeeded {
-		at.created = res.Responses[0].GetResponsePut().PrevKv.CreateRevision
-		at.held = at.head
+}
+
+// the is the only record of an answer, or an empty one.
+func the(res *etcdserverpb.RangeResponse) *mvccpb.KeyValue {
+	if len(res.Kvs) == 0 {
+		return &mvccpb.KeyValue{}
 	}
-	return at, nil
+	return res.Kvs[0]
 }
 
 // stands says whether a key is where it was put, or where it went from there, and
@@ -181,11 +203,12 @@ func stands(ctx context.Context, kv KV, at *place) (says []byte, ok bool, err er
 	if err != nil {
 		return nil, false, err
 	}
-	at.header = res.Header
-	if len(res.Kvs) == 0 || res.Kvs[0].CreateRevision != at.created {
+	now := the(res)
+	if now.CreateRevision != at.created {
 		return nil, false, nil
 	}
-	return res.Kvs[0].Value, true, nil
+	at.header, at.modified = res.Header, now.ModRevision
+	return now.Value, true, nil
 }
 
 // turn waits until a ticket has its turn, and returns its place. expired is the error
@@ -232,15 +255,15 @@ func awaitTurn(ctx context.Context, kv KV, p []byte, revision int64) error {
 		if err != nil || len(res.Kvs) == 0 {
 			return err
 		}
-		if err := awaitDeletion(ctx, kv, res.Kvs[0].Key, res.Header.Revision+1); err != nil {
+		if err := awaitEvent(ctx, kv, res.Kvs[0].Key, res.Header.Revision+1, mvccpb.Event_DELETE); err != nil {
 			return err
 		}
 	}
 }
 
-// awaitDeletion waits until a key was deleted at the revision start or later, or
+// awaitEvent waits until a key was put, or deleted, at the revision start or later, or
 // nobody can tell any more.
-func awaitDeletion(ctx context.Context, kv KV, key []byte, start int64) error {
+func awaitEvent(ctx context.Context, kv KV, key []byte, start int64, what mvccpb.Event_EventType) error {
 	w, err := kv.Watch(ctx, key, nil, start)
 	if err != nil {
 		return err
@@ -255,7 +278,7 @@ func awaitDeletion(ctx context.Context, kv KV, key []byte, start int64) error {
 			return err
 		}
 		for _, e := range res.Events {
-			if e.Type == mvccpb.Event_DELETE {
+			if e.Type == what {
 				return nil
 			}
 		}

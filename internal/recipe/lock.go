@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"etcd.alt/api/etcdserverpb"
+	"etcd.alt/api/mvccpb"
 )
 
 // ErrSessionExpired is the error of a lock whose lease ended before it was held.
@@ -54,17 +55,41 @@ func (at *place) ownership() *Ownership {
 	return &Ownership{Key: at.key, Revision: at.created, Header: at.header}
 }
 
-// Abandon takes the key of a lease for a name away, if nobody asks with the lease
-// meanwhile or later: a deletion that comes late takes nothing from them. It is for the
-// only one who uses the lease for the name.
-func Abandon(ctx context.Context, kv KV, name []byte, lease int64) error {
-	key := keyOf(name, lease)
-	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: key, KeysOnly: true})
-	if err != nil || len(res.Kvs) == 0 {
-		return err
-	}
-	_, err = kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: modified(key, res.Kvs[0].ModRevision), Success: []*etcdserverpb.RequestOp{remove(key)}})
+// Abandon takes the key of a lease for a name away, unless somebody uses it, or begins to
+// meanwhile: used is asked when it is known which key goes, and whoever asks for the name
+// after that puts another. A deletion that comes late takes nothing from them.
+func Abandon(ctx context.Context, kv KV, name []byte, lease int64, used func() bool) error {
+	_, err := abandon(ctx, kv, keyOf(name, lease), used)
 	return err
+}
+
+// Sweep abandons the key of a lease for a name whenever it is there and nobody uses it,
+// until ctx ends or something cannot be done, which it returns. It is for whoever has lost
+// sight of a transaction that puts the key when it arrives, whenever that is; once the
+// lease has ended it puts nothing.
+func Sweep(ctx context.Context, kv KV, name []byte, lease int64, used func() bool) error {
+	key := keyOf(name, lease)
+	for {
+		revision, err := abandon(ctx, kv, key, used)
+		if err != nil {
+			return err
+		}
+		if err := awaitEvent(ctx, kv, key, revision+1, mvccpb.Event_PUT); err != nil {
+			return err
+		}
+	}
+}
+
+// abandon returns the revision at which it has looked.
+func abandon(ctx context.Context, kv KV, key []byte, used func() bool) (int64, error) {
+	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: key, KeysOnly: true})
+	if err != nil {
+		return 0, err
+	}
+	if len(res.Kvs) > 0 && !used() {
+		_, err = kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: modified(key, res.Kvs[0].ModRevision), Success: []*etcdserverpb.RequestOp{remove(key)}})
+	}
+	return res.Header.Revision, err
 }
 
 // Unlock gives up the lock that a key stands for, whoever has got it with the key's

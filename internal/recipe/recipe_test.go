@@ -99,6 +99,8 @@ func TestALeaseThatEndsInTheQueue(t *testing.T) {
 	})
 }
 
+func nobody() bool { return false }
+
 // slowToLeave holds back deletions until it may go on.
 type slowToLeave struct {
 	*naive
@@ -131,13 +133,13 @@ func TestTwoCallsWithOneLease(t *testing.T) {
 			cancel()
 			synctest.Wait()
 			if unlocked {
-				require.NoError(t, Abandon(t.Context(), n, name, 1))
+				require.NoError(t, Abandon(t.Context(), n, name, 1, nobody))
 				require.NoError(t, <-got)
 			}
 			close(slow.may)
 			require.ErrorIs(t, <-failed, context.Canceled)
 			if !unlocked {
-				require.NoError(t, Abandon(t.Context(), n, name, 1))
+				require.NoError(t, Abandon(t.Context(), n, name, 1, nobody))
 				require.NoError(t, <-got)
 			}
 			_, err = TryLock(t.Context(), n, Ticket{Name: name, Lease: 3})
@@ -162,7 +164,7 @@ func TestTheSecondCallWithALeaseGivesUp(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-failed, context.Canceled)
-		require.NoError(t, Abandon(t.Context(), n, name, 1))
+		require.NoError(t, Abandon(t.Context(), n, name, 1, nobody))
 		require.NoError(t, <-got, "its session has not expired")
 		require.Equal(t, []string{"2"}, n.below("name/"))
 	})
