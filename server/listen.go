@@ -3,11 +3,15 @@ package server
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+
+	"go.uber.org/zap"
 )
 
 // listen opens the listener of a URL, under TLS where its scheme says so. A
@@ -38,4 +42,50 @@ func listenPlain(u url.URL) (net.Listener, error) {
 		}
 	}
 	return net.Listen("unix", path)
+}
+
+// listeners are bound before anything else is done, so that a port in use is
+// found early.
+type listeners struct {
+	clients, peers, metrics []net.Listener
+}
+
+// bind opens the listeners of c.
+func (l *listeners) bind(c *Config, logger *zap.Logger) error {
+	secure, err := c.clientTLS(logger.Named("tls"))
+	if err != nil {
+		return err
+	}
+	for _, u := range c.ListenClientURLs {
+		n, err := listen(u, secure)
+		if err != nil {
+			return fmt.Errorf("--listen-client-urls: %w", err)
+		}
+		l.clients = append(l.clients, n)
+	}
+	between, err := c.peerTLS(logger.Named("peer-tls"))
+	if err != nil {
+		return err
+	}
+	for _, u := range c.ListenPeerURLs {
+		n, err := listen(u, between)
+		if err != nil {
+			return fmt.Errorf("--listen-peer-urls: %w", err)
+		}
+		l.peers = append(l.peers, n)
+	}
+	for _, u := range c.ListenMetricsURLs {
+		n, err := listen(u, secure)
+		if err != nil {
+			return fmt.Errorf("--listen-metrics-urls: %w", err)
+		}
+		l.metrics = append(l.metrics, n)
+	}
+	return nil
+}
+
+func (l *listeners) close() {
+	for _, n := range slices.Concat(l.clients, l.peers, l.metrics) {
+		n.Close() // most are closed already by whoever served them
+	}
 }
