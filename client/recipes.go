@@ -46,19 +46,23 @@ func (r recipes) Txn(ctx context.Context, req *etcdserverpb.TxnRequest) (*etcdse
 	return res, nil
 }
 
-// mayArrive says whether what failed with err may be on its way still.
+// mayArrive says whether what failed with err may be on its way still: no answer has come,
+// or one that does not know either.
 func mayArrive(err error) bool {
 	if errors.Is(err, errs.NoLeader) || errors.Is(err, errs.ProposalDropped) || errors.Is(err, errs.NotSupportedForLearner) {
 		return false
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return true
+	var a *answered
+	if errors.As(err, &a) {
+		return status.Code(err) == codes.Unavailable
 	}
 	switch status.Code(err) {
+	case codes.OK:
+		return false
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal:
 		return true
 	}
-	return false
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // Watch is recipe.KV's.

@@ -60,31 +60,47 @@ func (e *Election) Proclaim(ctx context.Context, value string) error {
 	if e.won == nil {
 		return ErrElectionNotLeader
 	}
-	header, err := recipe.Proclaim(ctx, e.s.client.Recipes(nil), e.won, []byte(value))
-	if err != nil {
-		if errors.Is(err, ErrElectionNotLeader) {
-			e.won = nil
-			err = errors.Join(err, e.s.unuse(e.name))
+	kv := e.s.client.Recipes(nil)
+	err := recipe.Recall(ctx, kv, e.won)
+	if err == nil {
+		var header *client.ResponseHeader
+		if header, err = recipe.Proclaim(ctx, kv, e.won, []byte(value)); err == nil {
+			e.header = header
 		}
-		return err
 	}
-	e.header = header
-	return nil
+	if errors.Is(err, ErrElectionNotLeader) {
+		e.won = nil
+		err = errors.Join(err, e.s.unuse(e.name))
+	}
+	return err
 }
 
-// Resign lets the next candidate lead. Who does not lead has resigned already.
+// Resign lets the next candidate lead, whoever else of the session has won the election:
+// they have won it together. Who does not lead has resigned already.
 func (e *Election) Resign(ctx context.Context) error {
 	if e.won == nil {
 		return nil
 	}
-	e.s.forget(e.name) // before the key goes: whatever puts it again is swept away
-	header, err := recipe.Resign(ctx, e.s.client.Recipes(nil), e.won)
+	last := e.s.forget(e.name) // before the key goes: one that is put after that is nobody's
+	header, err := e.resign(ctx)
+	if err == nil && last {
+		// It may be there again, put by a transaction that came late.
+		err = e.s.abandon(ctx, e.name)
+	}
 	if err != nil {
 		e.s.use(e.name)
 		return err
 	}
 	e.won, e.header = nil, header
 	return nil
+}
+
+func (e *Election) resign(ctx context.Context) (*client.ResponseHeader, error) {
+	kv := e.s.client.Recipes(nil)
+	if err := recipe.Recall(ctx, kv, e.won); err != nil && !errors.Is(err, ErrElectionNotLeader) {
+		return nil, err
+	}
+	return recipe.Resign(ctx, kv, e.won)
 }
 
 // Leader is the record of who leads: its value is what the leader says, its creation

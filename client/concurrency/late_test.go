@@ -25,6 +25,13 @@ type late struct {
 	deliver func() error
 }
 
+// arm has the next transaction lost, and lost called then.
+func (l *late) arm(lost func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.armed, l.lost = true, lost
+}
+
 func (l *late) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +64,7 @@ func TestALateTransactionTakesNoLock(t *testing.T) {
 	net := &late{}
 	s := session(t, net.connect(t, address))
 	m := concurrency.NewMutex(s, "lock")
-	net.armed = true
+	net.arm(nil)
 	require.NoError(t, m.Lock(within(t)))
 	require.NoError(t, net.deliver())
 	require.NoError(t, m.Unlock(within(t)))
@@ -84,7 +91,7 @@ func TestALateTransactionOfWhoGaveUp(t *testing.T) {
 	net := &late{}
 	s := session(t, net.connect(t, address))
 	ctx, cancel := context.WithCancel(t.Context())
-	net.armed, net.lost = true, cancel
+	net.arm(cancel)
 	require.ErrorIs(t, concurrency.NewElection(s, "lock").Campaign(ctx, "me"), context.Canceled)
 	require.NoError(t, net.deliver())
 	require.NoError(t, concurrency.NewMutex(session(t, connect(t, address)), "lock").Lock(within(t)))
@@ -103,22 +110,22 @@ func TestALateProclamationOverwritesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(kv.Value))
 	}
-	net.armed = true
+	net.arm(nil)
 	require.NoError(t, e.Campaign(within(t), "first"))
 	require.NoError(t, e.Proclaim(within(t), "second"))
 	says("second")
-	net.armed = true
+	net.arm(nil)
 	require.NoError(t, e.Proclaim(within(t), "third"))
 	says("third")
 	require.NoError(t, e.Proclaim(within(t), "fourth"))
 	says("fourth")
 	before := e
 	e = concurrency.ResumeElection(s, "election", e.Key(), e.Rev())
-	net.armed = true
+	net.arm(nil)
 	require.NoError(t, e.Proclaim(within(t), "fifth"))
 	require.NoError(t, e.Proclaim(within(t), "sixth"))
 	says("sixth")
-	net.armed = true
+	net.arm(nil)
 	require.NoError(t, e.Campaign(within(t), "seventh"))
 	require.NoError(t, e.Proclaim(within(t), "eighth"))
 	says("eighth")

@@ -19,14 +19,14 @@ type Session struct {
 	lease  client.LeaseID
 	own    bool            // the lease was granted to it
 	alive  context.Context // ends with the session: what sweeps do is nobody's call
-	cancel context.CancelFunc
+	cancel func()          // ends it
 	done   chan struct{}
 	sweeps sync.WaitGroup
 	mu     struct {
 		sync.Mutex
-		users map[string]int  // of the session's key for a name: those who wait, and those who have it
-		swept map[string]bool // names for which a sweep runs
-		ended bool            // none is begun any more
+		users map[string]int                // of the session's key for a name: those who wait, and those who have it
+		swept map[string]context.CancelFunc // has a name's sweep look again
+		ended bool                          // none is begun any more
 	}
 }
 
@@ -59,7 +59,7 @@ func (s *Session) forget(name string) bool {
 // ticket is for a call that has said that it uses the name.
 func (s *Session) ticket(name, value string) recipe.Ticket {
 	return recipe.Ticket{Name: []byte(name), Lease: int64(s.lease), Value: []byte(value), Late: func() {
-		_ = s.abandon(context.Background(), name) // whoever could be told has gone
+		_ = s.farewell(name) // whoever could be told has gone
 	}}
 }
 
@@ -75,18 +75,34 @@ func (s *Session) queueing(name string) recipe.KV {
 func (s *Session) sweep(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.own || s.mu.ended || s.mu.swept[name] {
+	if !s.own || s.mu.ended {
 		return
 	}
-	s.mu.swept[name] = true
-	s.sweeps.Go(func() {
-		// An error is the session's end, or a right that was lost: the next lost sight of a
-		// transaction begins another.
-		_ = recipe.Sweep(s.alive, s.client.Recipes(nil), []byte(name), int64(s.lease), func() bool { return s.used(name) })
+	if again, runs := s.mu.swept[name]; runs {
+		again()
+		return
+	}
+	s.mu.swept[name] = func() {}
+	s.sweeps.Go(func() { s.routineSweep(name) })
+}
+
+// sweepPause is how long a sweep waits before it looks again.
+const sweepPause = time.Second
+
+func (s *Session) routineSweep(name string) {
+	for s.alive.Err() == nil {
+		round, cancel := context.WithCancel(s.alive)
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.mu.swept, name)
-	})
+		s.mu.swept[name] = cancel
+		s.mu.Unlock()
+		// Whatever was wrong may pass, as long as the session lasts.
+		_ = recipe.Sweep(round, s.client.Recipes(nil), []byte(name), int64(s.lease), func() bool { return s.used(name) })
+		cancel()
+		select {
+		case <-time.After(sweepPause):
+		case <-s.alive.Done():
+		}
+	}
 }
 
 // leaveTimeout bounds the farewell of a call that has given up.
@@ -100,16 +116,25 @@ func (s *Session) unuse(name string) error {
 		return nil
 	}
 	// Whoever gives up does so because of his context, or of what it demands.
-	if err := s.abandon(context.Background(), name); err != nil {
+	if err := s.farewell(name); err != nil {
 		return fmt.Errorf("concurrency: the session may stand in the queue of %q still: %w", name, err)
 	}
 	return nil
 }
 
+// farewell is abandon for who has no time. What it cannot do a sweep does.
+func (s *Session) farewell(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	err := s.abandon(ctx, name)
+	if err != nil {
+		s.sweep(name)
+	}
+	return err
+}
+
 // abandon takes the session's key for a name away, unless somebody uses it.
 func (s *Session) abandon(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
 	return recipe.Abandon(ctx, s.client.Recipes(nil), []byte(name), int64(s.lease), func() bool { return s.used(name) })
 }
 
@@ -125,7 +150,8 @@ type sessionOptions struct {
 func WithTTL(seconds int) SessionOption { return func(o *sessionOptions) { o.ttl = seconds } }
 
 // WithLease makes the session of a lease that is there, of a process that has
-// restarted, say.
+// restarted, say. All sessions of a lease hold what is held with it together: what one
+// gives up, or takes away where it has lost sight of a transaction, the others have lost.
 func WithLease(id client.LeaseID) SessionOption { return func(o *sessionOptions) { o.lease = id } }
 
 // NewSession makes a session. ctx bounds the making of it, not the session, which
@@ -148,17 +174,19 @@ func NewSession(ctx context.Context, c *client.Client, options ...SessionOption)
 		}
 		o.lease, own, known = client.LeaseID(res.ID), true, append(known, client.WithGranted(asked, res.TTL))
 	}
-	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	answers, err := c.KeepAlive(alive, o.lease, known...)
+	kept, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	answers, err := c.KeepAlive(kept, o.lease, known...)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	s := &Session{client: c, lease: o.lease, own: own, alive: alive, cancel: cancel, done: make(chan struct{})}
-	s.mu.users, s.mu.swept = map[string]int{}, map[string]bool{}
+	s := &Session{client: c, lease: o.lease, own: own, done: make(chan struct{})}
+	alive, end := context.WithCancel(context.Background()) // and what ctx demands of calls is not for sweeps
+	s.alive, s.cancel = alive, func() { cancel(); end() }
+	s.mu.users, s.mu.swept = map[string]int{}, map[string]context.CancelFunc{}
 	go func() {
 		defer close(s.done)
-		defer cancel()
+		defer s.cancel()
 		for range answers {
 			// what counts is that they come
 		}

@@ -45,46 +45,67 @@ func Campaign(ctx context.Context, kv KV, t Ticket) (*Leadership, *etcdserverpb.
 	return &Leadership{Name: t.Name, Key: at.key, Revision: at.created, Lease: t.Lease, Modified: at.modified}, at.header, nil
 }
 
+// Recall learns what a leadership of which only the key is known has said last:
+// ErrNotLeader where it has ended.
+func Recall(ctx context.Context, kv KV, l *Leadership) error {
+	if l.Modified != 0 {
+		return nil
+	}
+	res, err := kv.Range(ctx, &etcdserverpb.RangeRequest{Key: l.Key, KeysOnly: true})
+	if err != nil {
+		return err
+	}
+	now := the(res)
+	if now.CreateRevision != l.Revision {
+		return ErrNotLeader
+	}
+	l.Modified = now.ModRevision
+	return nil
+}
+
 // Proclaim changes what the leader says, without another election. It overwrites only
 // what it knows of: of two proclamations of one leader the later one stays, whichever
-// arrives last.
+// arrives last, but where nothing is known.
 func Proclaim(ctx context.Context, kv KV, l *Leadership, value []byte) (*etcdserverpb.ResponseHeader, error) {
-	look := &etcdserverpb.RangeRequest{Key: l.Key}
-	if l.Modified == 0 {
-		res, err := kv.Range(ctx, look)
-		if err != nil {
-			return nil, err
-		}
-		l.Modified = the(res).ModRevision
+	header, led, err := l.change(ctx, kv, put(l.Key, value, l.Lease))
+	switch {
+	case err != nil:
+		return nil, err
+	case !led:
+		return nil, ErrNotLeader
 	}
+	l.Modified = header.Revision
+	return header, nil
+}
+
+// Resign gives up a leadership. One that has ended is given up already. As Proclaim, one
+// that arrives late takes nothing that was won anew, but where nothing is known.
+func Resign(ctx context.Context, kv KV, l *Leadership) (*etcdserverpb.ResponseHeader, error) {
+	header, _, err := l.change(ctx, kv, remove(l.Key))
+	return header, err
+}
+
+// change does something to the key of a leadership, if it has not ended.
+func (l *Leadership) change(ctx context.Context, kv KV, do *etcdserverpb.RequestOp) (header *etcdserverpb.ResponseHeader, led bool, err error) {
 	for {
-		res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
-			Compare: append(created(l.Key, l.Revision), modified(l.Key, l.Modified)...),
-			Success: []*etcdserverpb.RequestOp{put(l.Key, value, l.Lease)},
-			Failure: []*etcdserverpb.RequestOp{get(look)},
-		})
-		if err != nil {
-			return nil, err
+		as := created(l.Key, l.Revision)
+		if l.Modified != 0 {
+			as = append(as, modified(l.Key, l.Modified)...)
 		}
-		if res.Succeeded {
-			l.Modified = res.Header.Revision
-			return res.Header, nil
+		res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{
+			Compare: as,
+			Success: []*etcdserverpb.RequestOp{do},
+			Failure: []*etcdserverpb.RequestOp{get(&etcdserverpb.RangeRequest{Key: l.Key, KeysOnly: true})},
+		})
+		if err != nil || res.Succeeded {
+			return res.GetHeader(), err == nil, err
 		}
 		now := the(res.Responses[0].GetResponseRange())
-		if now.CreateRevision != l.Revision {
-			return nil, ErrNotLeader
+		if l.Modified == 0 || now.CreateRevision != l.Revision {
+			return res.Header, false, nil
 		}
 		l.Modified = now.ModRevision
 	}
-}
-
-// Resign gives up a leadership. One that has ended is given up already.
-func Resign(ctx context.Context, kv KV, l *Leadership) (*etcdserverpb.ResponseHeader, error) {
-	res, err := kv.Txn(ctx, &etcdserverpb.TxnRequest{Compare: created(l.Key, l.Revision), Success: []*etcdserverpb.RequestOp{remove(l.Key)}})
-	if err != nil {
-		return nil, err
-	}
-	return res.Header, nil
 }
 
 // Leader is the record of who leads now, or ErrNoLeader.

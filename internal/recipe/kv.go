@@ -141,7 +141,7 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 		stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
 		defer stop()
 		var o outcome
-		o.place, o.err = ask(detached, kv, t)
+		o.place, o.err = ask(detached, kv, t, ctx.Err)
 		select {
 		case done <- o:
 		case <-ctx.Done():
@@ -162,8 +162,9 @@ func queue(ctx context.Context, kv KV, t Ticket) (*place, error) {
 }
 
 // ask puts the key, where it is not there, or else over what is there: only over what it
-// has seen, lest one that arrives late overwrites what was said since.
-func ask(ctx context.Context, kv KV, t Ticket) (*place, error) {
+// has seen, lest one that arrives late overwrites what was said since. gone says that the
+// caller has given up: what is there then may be said later than that.
+func ask(ctx context.Context, kv KV, t Ticket, gone func() error) (*place, error) {
 	p, key := prefix(t.Name), keyOf(t.Name, t.Lease)
 	seen := &mvccpb.KeyValue{} // nothing
 	for {
@@ -175,6 +176,8 @@ func ask(ctx context.Context, kv KV, t Ticket) (*place, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case !res.Succeeded && gone() != nil:
+			return nil, gone()
 		case !res.Succeeded:
 			seen = the(res.Responses[0].GetResponseRange())
 			continue
