@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type Keyspace struct {
 	sweeping atomic.Int64
 	pins     pins
 	hashes   hashes
+	turns    chan struct{} // loadInTurn's
 }
 
 // compactedMeta is the store's record of the compaction: 8 bytes, big-endian.
@@ -34,7 +36,7 @@ const never = -1
 // the store's applied record, and with room for cacheBytes of values. The
 // Update it returns is the only one there is.
 func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
-	k := &Keyspace{store: s, cache: newCache(cacheBytes), writer: newWriter()}
+	k := &Keyspace{store: s, cache: newCache(cacheBytes), writer: newWriter(), turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	u := &Update{keyspace: k, revision: max(revision, 1), compacted: never}
 	meta, ok, err := s.Meta(compactedMeta)
 	switch {
@@ -79,17 +81,7 @@ const aloneBelow = 64
 // loadMany finds the records of a part of a list, and leaves the cache as it is:
 // they will hardly be asked for again soon.
 func (k *Keyspace) loadMany(list []found) error {
-	var cold []*found
-	for i := range list {
-		f := &list[i]
-		if f.kv != nil {
-			continue
-		}
-		if f.kv = k.cache.get(f.version); f.kv == nil {
-			cold = append(cold, f)
-		}
-	}
-	slices.SortFunc(cold, func(a, b *found) int { return compareRevisions(a.version, b.version) })
+	cold := k.warm(list)
 	if len(cold) < 2*aloneBelow {
 		return k.readCold(cold)
 	}
@@ -101,6 +93,33 @@ func (k *Keyspace) loadMany(list []found) error {
 	first := k.readCold(cold[:half])
 	other.Wait()
 	return errors.Join(first, err)
+}
+
+// loadInTurn is loadMany for lists of any length, of which there may be hundreds: half of
+// the processors read for them, in turn, and the other half is for everybody else.
+func (k *Keyspace) loadInTurn(list []found) error {
+	cold := k.warm(list)
+	if len(cold) == 0 {
+		return nil
+	}
+	k.turns <- struct{}{}
+	defer func() { <-k.turns }()
+	return k.readCold(cold)
+}
+
+// warm fills in what is cached, and returns the others in the order of their revisions.
+func (k *Keyspace) warm(list []found) (cold []*found) {
+	for i := range list {
+		f := &list[i]
+		if f.kv != nil {
+			continue
+		}
+		if f.kv = k.cache.get(f.version); f.kv == nil {
+			cold = append(cold, f)
+		}
+	}
+	slices.SortFunc(cold, func(a, b *found) int { return compareRevisions(a.version, b.version) })
+	return cold
 }
 
 // readCold reads records out of the store. Their revisions ascend.

@@ -243,7 +243,10 @@ func (l *Listing) Each(fn func(record []byte) error) error {
 }
 
 func (l *Listing) each(fn func(record []byte) error) error {
-	p := portion{keyspace: l.view.keyspace, fn: fn}
+	p := portion{most: portionBytes, load: l.view.keyspace.loadMany, fn: fn}
+	if l.pin != nil {
+		p.most, p.load = firstPortion, l.view.keyspace.loadInTurn
+	}
 	give := func(f found) error {
 		if f.kv == nil && l.request.KeysOnly {
 			list := [1]found{f}
@@ -266,19 +269,22 @@ func (l *Listing) each(fn func(record []byte) error) error {
 	return p.flush()
 }
 
-// Bounds of a portion.
+// Bounds of a portion. Those of pinned lists grow: one that nobody takes is to hold
+// little.
 const (
 	portionKeys  = 512
 	portionBytes = 256 << 10
+	firstPortion = 16 << 10
 )
 
 // portion is a part of a long list whose records are read together: those that
 // are not cached lie in the store in the order of their revisions.
 type portion struct {
-	keyspace *Keyspace
-	fn       func(record []byte) error
-	list     []found
-	bytes    int
+	load  func([]found) error
+	fn    func(record []byte) error
+	list  []found
+	bytes int
+	most  int
 }
 
 func (p *portion) add(f found) error {
@@ -286,14 +292,14 @@ func (p *portion) add(f found) error {
 	if f.kv == nil {
 		p.bytes += int(f.version.size)
 	}
-	if len(p.list) < portionKeys && p.bytes < portionBytes {
+	if len(p.list) < portionKeys && p.bytes < p.most {
 		return nil
 	}
 	return p.flush()
 }
 
 func (p *portion) flush() error {
-	if err := p.keyspace.loadMany(p.list); err != nil {
+	if err := p.load(p.list); err != nil {
 		return err
 	}
 	for _, f := range p.list {
@@ -302,6 +308,6 @@ func (p *portion) flush() error {
 		}
 	}
 	clear(p.list)
-	p.list, p.bytes = p.list[:0], 0
+	p.list, p.bytes, p.most = p.list[:0], 0, min(2*p.most, portionBytes)
 	return nil
 }
