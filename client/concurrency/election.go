@@ -40,18 +40,25 @@ func ResumeElection(s *Session, name, key string, rev int64) *Election {
 }
 
 // Campaign waits until the election is won, and proclaims value. Who came first is
-// first. A caller whose ctx ends is a candidate no longer.
+// first. A caller whose ctx ends is a candidate no longer; a leader whose Campaign fails
+// leads on, and may or may not have said value.
 func (e *Election) Campaign(ctx context.Context, value string) error {
-	led := e.won != nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	e.s.use(e.name)
 	won, header, err := recipe.Campaign(ctx, e.s.queueing(e.name), e.s.ticket(e.name, value))
 	if err != nil {
+		if e.won != nil && e.s.lost(e.won.Key, e.won.Revision) {
+			e.s.forget(e.name)
+			e.won = nil
+		}
 		return errors.Join(err, e.s.unuse(e.name))
 	}
-	e.won, e.header = won, header
-	if led { // it was counted when it was won first
+	if e.won != nil { // it was counted when it was won first
 		e.s.forget(e.name)
 	}
+	e.won, e.header = won, header
 	return nil
 }
 

@@ -37,16 +37,22 @@ func (m *Mutex) Lock(ctx context.Context) error { return m.get(ctx, recipe.Lock)
 func (m *Mutex) TryLock(ctx context.Context) error { return m.get(ctx, recipe.TryLock) }
 
 func (m *Mutex) get(ctx context.Context, get func(context.Context, recipe.KV, recipe.Ticket) (*recipe.Ownership, error)) error {
-	held := m.held != nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	m.s.use(m.name)
 	o, err := get(ctx, m.s.queueing(m.name), m.s.ticket(m.name, ""))
 	if err != nil {
+		if m.held != nil && m.s.lost(m.held.Key, m.held.Revision) {
+			m.s.forget(m.name)
+			m.held = nil
+		}
 		return errors.Join(err, m.s.unuse(m.name))
 	}
-	m.held = o
-	if held { // it was counted when it was got first
+	if m.held != nil { // it was counted when it was got first
 		m.s.forget(m.name)
 	}
+	m.held = o
 	return nil
 }
 
@@ -57,7 +63,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	}
 	if m.s.forget(m.name) {
 		if err := m.s.abandon(ctx, m.name); err != nil {
-			m.s.use(m.name) // it is held still
+			m.s.use(m.name) // it may be held still
 			return err
 		}
 	}

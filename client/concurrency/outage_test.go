@@ -141,6 +141,60 @@ func TestNoKeyIsLeftWhenTheLastResigns(t *testing.T) {
 	})
 }
 
+// Who has won once, and fails to win again what was lost meanwhile, is no candidate.
+func TestWhoLostAndGivesUpLeavesNothingBehind(t *testing.T) {
+	c := connect(t, open(t))
+	s, others := session(t, c), session(t, c)
+	one, two, other := concurrency.NewElection(s, "e"), concurrency.NewElection(s, "e"), concurrency.NewElection(others, "e")
+	require.NoError(t, one.Campaign(within(t), "a"))
+	require.NoError(t, two.Campaign(within(t), "b"))
+	require.NoError(t, one.Resign(within(t)))
+	require.NoError(t, other.Campaign(within(t), "x"))
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, two.Campaign(short, "c"), context.DeadlineExceeded)
+	require.Empty(t, two.Key())
+	require.NoError(t, other.Resign(within(t)))
+	isFree(t, c, "e")
+
+	// A lock whose release was not heard of.
+	h := &hook{}
+	s = session(t, h.connect(t, c.Endpoints()[0]))
+	m, guest := concurrency.NewMutex(s, "lock"), concurrency.NewMutex(others, "lock")
+	require.NoError(t, m.Lock(within(t)))
+	unlocking, stop := context.WithCancel(t.Context())
+	h.set(func(_ context.Context, method string, _ any, send func() error) error {
+		err := send()
+		if strings.HasSuffix(method, "Txn") {
+			stop()
+			return cut
+		}
+		return err
+	})
+	require.Error(t, m.Unlock(unlocking), "it does not know")
+	h.set(nil)
+	require.NoError(t, guest.Lock(within(t)))
+	short, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, m.Lock(short), context.DeadlineExceeded)
+	require.Empty(t, m.Key())
+	require.NoError(t, guest.Unlock(within(t)))
+	isFree(t, c, "lock")
+}
+
+// A session of the same lease that has asked for nothing gives nothing up.
+func TestWhoNeverAskedTakesNothing(t *testing.T) {
+	c := connect(t, open(t))
+	s := session(t, c)
+	require.NoError(t, concurrency.NewMutex(s, "lock").Lock(within(t)))
+	again := session(t, c, concurrency.WithLease(s.Lease()))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, concurrency.NewMutex(again, "lock").Lock(over), context.Canceled)
+	require.ErrorIs(t, concurrency.NewElection(again, "lock").Campaign(over, ""), context.Canceled)
+	require.ErrorIs(t, concurrency.NewMutex(session(t, c), "lock").TryLock(within(t)), concurrency.ErrLocked)
+}
+
 func TestALateResignationTakesNothing(t *testing.T) {
 	net := &late{}
 	s := session(t, net.connect(t, open(t)))

@@ -105,6 +105,15 @@ func (s *Session) routineSweep(name string) {
 	}
 }
 
+// lost says whether a key is known not to be the one that was created at a revision: what
+// was held with that is not held any more, and who fails to get it again does not count.
+func (s *Session) lost(key []byte, created int64) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	res, err := s.client.Get(ctx, string(key), client.WithKeysOnly())
+	return err == nil && (len(res.Kvs) == 0 || res.Kvs[0].CreateRevision != created)
+}
+
 // leaveTimeout bounds the farewell of a call that has given up.
 const leaveTimeout = 5 * time.Second
 

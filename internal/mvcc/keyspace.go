@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ const never = -1
 // the store's applied record, and with room for cacheBytes of values. The
 // Update it returns is the only one there is.
 func Load(s *store.Store, revision, cacheBytes int64) (*Update, error) {
-	k := &Keyspace{store: s, cache: newCache(cacheBytes), writer: newWriter(), turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	k := &Keyspace{store: s, cache: newCache(cacheBytes), writer: newWriter(), turns: make(chan struct{}, max(fewTurns, runtime.GOMAXPROCS(0)))}
 	u := &Update{keyspace: k, revision: max(revision, 1), compacted: never}
 	meta, ok, err := s.Meta(compactedMeta)
 	switch {
@@ -95,15 +96,27 @@ func (k *Keyspace) loadMany(list []found) error {
 	return errors.Join(first, err)
 }
 
-// loadInTurn is loadMany for lists of any length, of which there may be hundreds: half of
-// the processors read for them, in turn, and the other half is for everybody else.
-func (k *Keyspace) loadInTurn(list []found) error {
+// fewTurns is how many lists may read at a time on a small machine: a disk that is slow is
+// not asked for one block after the other.
+const fewTurns = 4
+
+// loadInTurn is loadMany for lists of any length, of which there may be a thousand: a few
+// read at a time, lest everybody else waits for all of them. It calls turn, unless that is
+// nil, when it has its turn, and waits for none once done is closed: context.Canceled.
+func (k *Keyspace) loadInTurn(list []found, done <-chan struct{}, turn func()) error {
 	cold := k.warm(list)
 	if len(cold) == 0 {
 		return nil
 	}
-	k.turns <- struct{}{}
+	select {
+	case k.turns <- struct{}{}:
+	case <-done:
+		return context.Canceled
+	}
 	defer func() { <-k.turns }()
+	if turn != nil {
+		turn()
+	}
 	return k.readCold(cold)
 }
 

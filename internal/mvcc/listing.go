@@ -90,6 +90,9 @@ type Listing struct {
 	// or are filtered; else the tree is walked a second time.
 	list   []found
 	walked bool
+
+	done <-chan struct{} // of InTurn; nil for none
+	turn func()
 }
 
 // foundBytes is about what an element of a list costs.
@@ -128,6 +131,10 @@ func (l *Listing) Pin(heavy bool) error {
 	// A sweep that began before the pin was set may have passed it.
 	return l.view.fresh(l.request.Revision)
 }
+
+// InTurn has the Each of a pinned listing wait for its turns no longer than until done is
+// closed, and call turn when it has one.
+func (l *Listing) InTurn(done <-chan struct{}, turn func()) { l.done, l.turn = done, turn }
 
 // Close lets go of the revision, if it is pinned.
 func (l *Listing) Close() {
@@ -243,10 +250,7 @@ func (l *Listing) Each(fn func(record []byte) error) error {
 }
 
 func (l *Listing) each(fn func(record []byte) error) error {
-	p := portion{most: portionBytes, load: l.view.keyspace.loadMany, fn: fn}
-	if l.pin != nil {
-		p.most, p.load = firstPortion, l.view.keyspace.loadInTurn
-	}
+	p := l.portion(fn)
 	give := func(f found) error {
 		if f.kv == nil && l.request.KeysOnly {
 			list := [1]found{f}
@@ -267,6 +271,13 @@ func (l *Listing) each(fn func(record []byte) error) error {
 		}
 	}
 	return p.flush()
+}
+
+func (l *Listing) portion(fn func(record []byte) error) *portion {
+	if l.pin == nil {
+		return &portion{most: portionBytes, load: l.view.keyspace.loadMany, fn: fn}
+	}
+	return &portion{most: firstPortion, load: func(list []found) error { return l.view.keyspace.loadInTurn(list, l.done, l.turn) }, fn: fn}
 }
 
 // Bounds of a portion. Those of pinned lists grow: one that nobody takes is to hold

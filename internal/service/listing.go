@@ -97,6 +97,7 @@ func (s *Service) streamRange(c *rpc.Call, reply *rangeReply, l *mvcc.Listing, s
 		defer l.Close()
 		w := newWatchdog(stream.Reset)
 		defer w.stop()
+		l.InTurn(ctx.Done(), w.moved)
 		// Header, then records, then more and count: fields in their order.
 		err := stream.SendSized(size, func(out io.Writer) error {
 			p := &pieces{out: out, moved: w.moved}

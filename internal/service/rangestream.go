@@ -43,7 +43,7 @@ func (s *Service) rangeStream(ctx context.Context, stream *rpc.Stream) error {
 		if err := s.mayRange(view, stream, r); err != nil {
 			return err
 		}
-		return s.sendParts(stream, view.Keys, r)
+		return s.sendParts(ctx, stream, view.Keys, r)
 	}))
 }
 
@@ -65,7 +65,7 @@ var errStreamReplaced = status.Error(codes.Unavailable, "etcdserver: the member 
 
 // sendParts sends a listing. Nothing has been sent when it returns an error that
 // says that the view is outdated.
-func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb.RangeRequest) error {
+func (s *Service) sendParts(ctx context.Context, stream *rpc.Stream, view *mvcc.View, r *etcdserverpb.RangeRequest) error {
 	l, err := view.List(r, listBudget)
 	if err != nil {
 		return err
@@ -78,6 +78,7 @@ func (s *Service) sendParts(stream *rpc.Stream, view *mvcc.View, r *etcdserverpb
 	}
 	w := newWatchdog(stream.Reset)
 	defer w.stop()
+	l.InTurn(ctx.Done(), w.moved)
 	var part []byte // the fields of a RangeResponse
 	keys, want, begun := 0, firstPart, false
 	if !r.CountOnly {
